@@ -1,0 +1,123 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// Tests reach into raw memory freely; everything else stays as strict as the sources.
+let strictTests: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let gnuSource: [CSetting] = [.define("_GNU_SOURCE")]
+
+let argumentParser: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
+
+let package = Package(
+    name: "LocalIO",
+    products: [
+        .library(name: "LocalIO", targets: ["LocalIO"]),
+        .executable(name: "localio-bench", targets: ["localio-bench"]),
+        .executable(name: "localiod", targets: ["localiod"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // C fences: opaque types and plain functions, so that no C header leaks into Swift.
+        .target(name: "CLinux", cSettings: gnuSource),
+        .target(
+            name: "CUring", cSettings: gnuSource, linkerSettings: [.linkedLibrary("uring")]),
+        .target(name: "CLocalIORPC", dependencies: ["CTIRPC"], cSettings: gnuSource),
+        .systemLibrary(
+            name: "CNFS", pkgConfig: "libnfs", providers: [.apt(["libnfs-dev"])]),
+        .systemLibrary(
+            name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .systemLibrary(
+            name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
+
+        .target(name: "NFSTypes", swiftSettings: strict),
+        .target(
+            name: "NFSClient", dependencies: ["NFSTypes", "CNFS", "CLinux", logging, system],
+            swiftSettings: strict),
+        .target(
+            name: "DirectIO", dependencies: ["NFSTypes", "CUring", "CLinux", system],
+            swiftSettings: strict),
+        .target(
+            name: "LocalIO",
+            dependencies: [
+                "NFSTypes", "NFSClient", "DirectIO", "CLinux", logging, metrics, system, histogram,
+                collections,
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "LocalIOServer",
+            dependencies: ["NFSTypes", "CLocalIORPC", "CLinux", logging, system, collections],
+            swiftSettings: strict),
+        // What localio-bench measures and how: workloads, roads, private servers, reports.
+        .target(
+            name: "LocalIOBench",
+            dependencies: [
+                "LocalIO", "NFSClient", "NFSTypes", "DirectIO", "CLinux", logging, system,
+                histogram,
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "LocalIOTesting",
+            dependencies: ["LocalIOBench", "LocalIO", "NFSTypes", "CLinux", "CAllocationCounter", system],
+            swiftSettings: strict),
+        // Counts heap allocations; linked by tests only.
+        .target(name: "CAllocationCounter"),
+
+        .executableTarget(
+            name: "localio-bench", dependencies: ["LocalIOBench", argumentParser],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "localiod", dependencies: ["LocalIOServer", argumentParser, logging],
+            swiftSettings: strict),
+
+        .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
+        .testTarget(
+            name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "DirectIOTests", dependencies: ["DirectIO", "LocalIOTesting"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "LocalIOTests", dependencies: ["LocalIO", "LocalIOTesting", "NFSClient"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "LocalIOServerTests",
+            dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "LocalIOBenchTests",
+            dependencies: ["LocalIOBench", "LocalIOTesting", "localio-bench"],
+            swiftSettings: strictTests),
+        .testTarget(name: "TidyTests", dependencies: ["CFUSE"], swiftSettings: strictTests),
+    ],
+    cLanguageStandard: .gnu11
+)

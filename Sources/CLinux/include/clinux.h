@@ -1,0 +1,108 @@
+// Linux calls and constants that the Glibc module cannot show to Swift: everything with a
+// macro, a struct newer than Debian 12's headers, or a per-thread system call.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// --- statx with direct I/O geometry (include/uapi/linux/stat.h) ---
+
+typedef struct {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size;
+    uint64_t blocks;  // 512-byte units
+    uint32_t mode;
+    uint32_t link_count;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t device_major;  // of a device file
+    uint32_t device_minor;
+    uint32_t block_size;
+    int64_t access_seconds;
+    uint32_t access_nanoseconds;
+    int64_t modify_seconds;
+    uint32_t modify_nanoseconds;
+    int64_t change_seconds;
+    uint32_t change_nanoseconds;
+    int64_t birth_seconds;
+    uint32_t birth_nanoseconds;
+    bool has_birth_time;
+    bool has_dio_alignment;         // the kernel answered STATX_DIOALIGN
+    uint32_t dio_memory_alignment;  // bytes; 0: no direct I/O on this file
+    uint32_t dio_offset_alignment;
+    bool has_dio_read_alignment;  // STATX_DIO_READ_ALIGN, Linux 6.14
+    uint32_t dio_read_offset_alignment;
+} clinux_stat;
+
+/// 0 or a negative errno. `path` may be NULL or "" to ask about `directory_fd` itself.
+int clinux_statx(int directory_fd, const char *path, bool no_follow, clinux_stat *out);
+
+// --- opening ---
+
+extern const int clinux_o_direct;
+extern const int clinux_o_path;
+extern const int clinux_o_nofollow;
+extern const int clinux_o_directory;
+extern const int clinux_o_cloexec;
+
+/// openat2(2) with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS.
+/// A descriptor or a negative errno.
+int clinux_open_beneath(int directory_fd, const char *path, int flags, mode_t mode);
+
+/// name_to_handle_at(2) on `fd` itself (directory_fd with an empty path) or on a name in it.
+/// Writes at most `capacity` bytes; answers the length or a negative errno.
+int clinux_name_to_handle(
+    int directory_fd, const char *path, int32_t *handle_type, uint8_t *handle, int capacity);
+
+/// open_by_handle_at(2); needs CAP_DAC_READ_SEARCH. A descriptor or a negative errno.
+int clinux_open_by_handle(
+    int mount_fd, int32_t handle_type, const uint8_t *handle, int length, int flags);
+
+// --- reading and writing at an offset with RWF_ flags ---
+
+extern const int clinux_rwf_nowait;
+extern const int clinux_rwf_dsync;
+extern const int clinux_rwf_dontcache;  // Linux 6.14
+
+/// preadv2/pwritev2 with one buffer; bytes or a negative errno.
+int64_t clinux_pread2(int fd, void *buffer, size_t byte_count, int64_t offset, int flags);
+int64_t clinux_pwrite2(int fd, const void *buffer, size_t byte_count, int64_t offset, int flags);
+
+// --- this thread ---
+
+/// prctl(PR_SET_IO_FLUSHER, on) for the calling thread; 0 or a negative errno.
+int clinux_set_io_flusher(bool on);
+/// prctl(PR_GET_IO_FLUSHER); 0, 1 or a negative errno.
+int clinux_get_io_flusher(void);
+pid_t clinux_gettid(void);
+void clinux_set_thread_name(const char *name);
+/// CPU time of the calling thread, and of the process, in nanoseconds.
+uint64_t clinux_thread_cpu_nanoseconds(void);
+uint64_t clinux_process_cpu_nanoseconds(void);
+uint64_t clinux_monotonic_nanoseconds(void);
+
+/// The calling thread alone takes these ids for file access (raw setfsuid, setfsgid and
+/// setgroups: glibc's wrappers would change the whole process). 0 or a negative errno.
+int clinux_set_thread_filesystem_ids(
+    uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count);
+
+// --- eventfd ---
+
+int clinux_eventfd(bool nonblocking);
+/// Adds one; 0 or a negative errno. Safe from any thread and from a signal handler.
+int clinux_eventfd_ring(int fd);
+/// Takes the count; 0 or a negative errno.
+int clinux_eventfd_drain(int fd);
+
+// --- memory ---
+
+/// Page-aligned, zeroed, private memory; NULL on failure.
+void *clinux_map_memory(size_t byte_count);
+void clinux_unmap_memory(void *address, size_t byte_count);
+/// mlock; 0 or a negative errno.
+int clinux_lock_memory(void *address, size_t byte_count);
+
+/// fallocate(2) with FALLOC_FL_* mode; 0 or a negative errno.
+int clinux_fallocate(int fd, int mode, int64_t offset, int64_t byte_count);

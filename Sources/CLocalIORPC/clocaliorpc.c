@@ -1,0 +1,2 @@
+#include "clocaliorpc.h"
+#include <rpc/rpc.h>
