@@ -59,35 +59,40 @@ let package = Package(
         .systemLibrary(
             name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
 
+        // Locks that sanitizers understand, owned threads, doorbells.
+        .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "NFSTypes", swiftSettings: strict),
         .target(
-            name: "NFSClient", dependencies: ["NFSTypes", "CNFS", "CLinux", logging, system],
+            name: "NFSClient", dependencies: ["NFSTypes", "Threads", "CNFS", "CLinux", logging, system],
             swiftSettings: strict),
         .target(
-            name: "DirectIO", dependencies: ["NFSTypes", "CUring", "CLinux", system],
+            name: "DirectIO", dependencies: ["NFSTypes", "Threads", "CUring", "CLinux", system],
             swiftSettings: strict),
         .target(
             name: "LocalIO",
             dependencies: [
-                "NFSTypes", "NFSClient", "DirectIO", "CLinux", logging, metrics, system, histogram,
+                "NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux", logging, metrics, system, histogram,
                 collections,
             ],
             swiftSettings: strict),
         .target(
             name: "LocalIOServer",
-            dependencies: ["NFSTypes", "CLocalIORPC", "CLinux", logging, system, collections],
+            dependencies: ["NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system, collections],
             swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(
             name: "LocalIOBench",
             dependencies: [
-                "LocalIO", "NFSClient", "NFSTypes", "DirectIO", "CLinux", logging, system,
-                histogram,
+                "LocalIO", "LocalIOServer", "NFSClient", "NFSTypes", "DirectIO", "Threads", "CLinux",
+                logging, system, histogram,
             ],
             swiftSettings: strict),
         .target(
             name: "LocalIOTesting",
-            dependencies: ["LocalIOBench", "LocalIO", "NFSTypes", "CLinux", "CAllocationCounter", system],
+            dependencies: [
+                "LocalIOBench", "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes",
+                "Threads", "CLinux", "CAllocationCounter", system,
+            ],
             swiftSettings: strict),
         // Counts heap allocations; linked by tests only.
         .target(name: "CAllocationCounter"),
@@ -99,6 +104,7 @@ let package = Package(
             name: "localiod", dependencies: ["LocalIOServer", argumentParser, logging],
             swiftSettings: strict),
 
+        .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
         .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
         .testTarget(
             name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],

@@ -200,6 +200,17 @@ int clinux_set_thread_filesystem_ids(
     return 0;
 }
 
+bool clinux_semaphore_wait(sem_t *semaphore, int64_t nanoseconds) {
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    int64_t sum = deadline.tv_nsec + nanoseconds % 1000000000;
+    deadline.tv_sec += nanoseconds / 1000000000 + sum / 1000000000;
+    deadline.tv_nsec = sum % 1000000000;
+    while (sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline) < 0)
+        if (errno != EINTR) return false;
+    return true;
+}
+
 int clinux_eventfd(bool nonblocking) {
     return answer(eventfd(0, EFD_CLOEXEC | (nonblocking ? EFD_NONBLOCK : 0)));
 }

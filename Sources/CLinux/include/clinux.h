@@ -1,6 +1,7 @@
 // Linux calls and constants that the Glibc module cannot show to Swift: everything with a
 // macro, a struct newer than Debian 12's headers, or a per-thread system call.
 #pragma once
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,6 +88,11 @@ uint64_t clinux_monotonic_nanoseconds(void);
 /// setgroups: glibc's wrappers would change the whole process). 0 or a negative errno.
 int clinux_set_thread_filesystem_ids(
     uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count);
+
+// --- waiting ---
+
+/// sem_clockwait on the monotonic clock, restarted after signals; false after the time-out.
+bool clinux_semaphore_wait(sem_t *semaphore, int64_t nanoseconds);
 
 // --- eventfd ---
 
