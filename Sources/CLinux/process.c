@@ -133,7 +133,7 @@ bool clinux_socket_answers(const char *path) {
 }
 
 int clinux_lock_file(const char *path, bool exclusive) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return -errno;
     int result;
     do result = flock(fd, exclusive ? LOCK_EX : LOCK_SH);

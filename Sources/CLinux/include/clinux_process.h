@@ -30,7 +30,7 @@ bool clinux_port_answers(int port);
 /// Whether something accepts connections on that Unix socket.
 bool clinux_socket_answers(const char *path);
 
-/// Opens or creates a file and takes flock(2) on it: LOCK_SH or, `exclusive`, LOCK_EX. Waits.
+/// Opens an existing file and takes flock(2) on it: LOCK_SH or, `exclusive`, LOCK_EX. Waits.
 /// A descriptor, whose closing releases the lock, or a negative errno.
 int clinux_lock_file(const char *path, bool exclusive);
 

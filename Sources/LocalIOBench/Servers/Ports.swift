@@ -21,23 +21,21 @@ package enum Port {
 ///
 /// Every user holds a shared flock on one file. A guard process starts rpcbind and waits for the
 /// exclusive lock, which it gets when no user is left; then it ends rpcbind. The kernel counts
-/// the references, so none can be lost.
+/// the references, so none can be lost. The locked files are the programs themselves, which are
+/// there anyway, so that no lock file stays behind.
 package final class PortMapper: Sendable {
     private static let socketPath = "/run/rpcbind.sock"
-    private static let usersPath = "/run/localio-rpcbind.users"
-    private static let gatePath = "/run/localio-rpcbind.gate"
 
     private let users: Lock<Int32>
 
     /// Makes sure that rpcbind answers. Needs root if it has to be started.
     package init() throws(BenchError) {
-        let shared = unsafe clinux_lock_file(Self.usersPath, false)
-        guard shared >= 0 else {
-            throw .system("cannot lock \(Self.usersPath) to share rpcbind", errno: shared)
+        guard let program = ChildProcess.find("rpcbind") else {
+            throw BenchError("rpcbind is not installed; run Config/setup.sh")
         }
-        users = Lock(shared)
+        users = Lock(try Self.lock(program, exclusive: false))
         do {
-            try Self.startIfNeeded()
+            try Self.startIfNeeded(program)
         } catch {
             release()
             throw error
@@ -58,16 +56,19 @@ package final class PortMapper: Sendable {
         unsafe clinux_socket_answers(socketPath) || clinux_port_answers(111)
     }
 
-    private static func startIfNeeded() throws(BenchError) {
-        let gate = unsafe clinux_lock_file(gatePath, true)
-        guard gate >= 0 else { throw .system("cannot lock \(gatePath)", errno: gate) }
+    private static func lock(_ path: String, exclusive: Bool) throws(BenchError) -> Int32 {
+        let descriptor = unsafe clinux_lock_file(path, exclusive)
+        guard descriptor >= 0 else { throw .system("cannot lock \(path)", errno: descriptor) }
+        return descriptor
+    }
+
+    /// One process at a time looks and starts: whoever holds the lock on the shell.
+    private static func startIfNeeded(_ program: String) throws(BenchError) {
+        let gate = try lock("/bin/sh", exclusive: true)
         defer { close(gate) }
         if answers { return }
-        guard let program = ChildProcess.find("rpcbind") else {
-            throw BenchError("rpcbind is not installed; run Config/setup.sh")
-        }
         let guardian = try ChildProcess(
-            "/bin/sh", ["-c", script, "sh", program, usersPath], outlivesUs: true)
+            "/bin/sh", ["-c", script, "sh", program], outlivesUs: true)
         Guardians.shared.adopt(guardian)
         guard poll(timeout: .seconds(5), until: { answers || !guardian.isRunning }), answers
         else { throw BenchError("rpcbind does not answer on \(socketPath) after it was started") }
@@ -75,7 +76,7 @@ package final class PortMapper: Sendable {
 
     private static let script = """
         "$1" -f & child=$!
-        exec 9<"$2"
+        exec 9<"$1"
         flock -x 9
         kill "$child" 2>/dev/null
         wait "$child"
