@@ -145,6 +145,7 @@ int clinux_open_by_handle(
 
 const int clinux_rwf_nowait = 0x8;
 const int clinux_rwf_dsync = 0x2;
+const int clinux_rwf_sync = 0x4;
 const int clinux_rwf_dontcache = 0x80;
 
 int64_t clinux_pread2(int fd, void *buffer, size_t byte_count, int64_t offset, int flags) {

@@ -65,6 +65,7 @@ int clinux_open_by_handle(
 
 extern const int clinux_rwf_nowait;
 extern const int clinux_rwf_dsync;
+extern const int clinux_rwf_sync;
 extern const int clinux_rwf_dontcache;  // Linux 6.14
 
 /// preadv2/pwritev2 with one buffer; bytes or a negative errno.
