@@ -106,27 +106,27 @@ package struct Ring: ~Copyable, @unchecked Sendable {
         unsafe curing_submit_and_wait(handle, UInt32(clamping: minimum), nanoseconds)
     }
 
-    /// Takes the completions that are there; gives each to `body`, which must not use the ring.
-    /// - Returns: how many there were.
+    /// At most so many completions are taken in one go.
+    package static let reapLimit = 32
+
+    /// Takes up to `reapLimit` completions that are there; gives each to `body`, which must not
+    /// use the ring.
+    /// - Returns: how many there were; `reapLimit`: perhaps more are there.
     @inline(__always)
     package mutating func reap(_ body: (RingCompletion) -> Void) -> Int {
-        var total = 0
-        while true {
-            let count = unsafe withUnsafeTemporaryAllocation(
-                of: curing_completion.self, capacity: 32
-            ) { buffer in
-                let count = unsafe Int(curing_reap(handle, buffer.baseAddress, 32))
-                for index in 0..<count {
-                    let completion = unsafe buffer[index]
-                    body(
-                        RingCompletion(
-                            userData: completion.user_data, result: completion.result,
-                            more: completion.more))
-                }
-                return count
+        unsafe withUnsafeTemporaryAllocation(
+            of: curing_completion.self, capacity: Self.reapLimit
+        ) { buffer in
+            let count = unsafe Int(
+                curing_reap(handle, buffer.baseAddress, UInt32(Self.reapLimit)))
+            for index in 0..<count {
+                let completion = unsafe buffer[index]
+                body(
+                    RingCompletion(
+                        userData: completion.user_data, result: completion.result,
+                        more: completion.more))
             }
-            total += count
-            if count < 32 { return total }
+            return count
         }
     }
 }
