@@ -12,6 +12,10 @@ struct Request {
     var completion: IOCompletion
     /// Cancelled: complete it without starting (again).
     var isCancelled = false
+    /// In flight in a way that cannot block (front-end requests only).
+    var isNowait = false
+    /// With the engine, on behalf of a front-end queue.
+    var isHandedOver = false
 }
 
 /// A wish to cancel, seen by the workers that may have the request in flight.
@@ -307,6 +311,8 @@ final class EngineCore: @unchecked Sendable {
         hints.withLock { $0.shouldTry(operation) }
     }
 
+    func countAgain() { again.wrappingAdd(1, ordering: .relaxed) }
+
     func performBlocking(_ operation: IOOperation) -> Int64 {
         var transfer = Transfer(operation)
         let isSync = operation.kind == .sync || operation.kind == .dataSync
@@ -316,7 +322,7 @@ final class EngineCore: @unchecked Sendable {
             let nowait = !isSync && shouldTryNowait(operation)
             let result = transfer.callKernel(extraFlags: nowait ? clinux_rwf_nowait : 0)
             if nowait && (result == Int64(-EAGAIN) || result == Int64(-EOPNOTSUPP)) {
-                again.wrappingAdd(1, ordering: .relaxed)
+                countAgain()
                 hints.withLock { $0.failed(operation) }
                 return finishByQueue(transfer)
             }
