@@ -1,0 +1,96 @@
+// What an embedded server exports, where it listens, and the bounds it keeps.
+public import Logging
+
+/// The settings of an `EmbeddedServer`.
+public struct ServerConfiguration: Sendable {
+    /// The directory to export; it is exported under its absolute path.
+    public var directory: String
+    /// The TCP port, 0 for any free one; 0 through 65535.
+    public var port: Int
+    /// The IPv4 or IPv6 address to listen at.
+    public var bindAddress: String
+    /// Threads that carry out calls; at least 1.
+    public var workers: Int
+    /// Every call that would change something answers `NFS3ERR_ROFS`.
+    public var readOnly: Bool
+    public var limits: ServerLimits
+    /// Faults to inject; none by default.
+    public var faults: ServerFaults
+    public var logger: Logger
+
+    public init(
+        directory: String, port: Int = 0, bindAddress: String = "127.0.0.1", workers: Int = 4,
+        readOnly: Bool = false, limits: ServerLimits = ServerLimits(),
+        faults: ServerFaults = ServerFaults(), logger: Logger = Logger(label: "localio.server")
+    ) {
+        self.directory = directory
+        self.port = port
+        self.bindAddress = bindAddress
+        self.workers = workers
+        self.readOnly = readOnly
+        self.limits = limits
+        self.faults = faults
+        self.logger = logger
+    }
+}
+
+/// Bounds on what clients can make an `EmbeddedServer` hold.
+public struct ServerLimits: Hashable, Sendable {
+    /// Connections at once; one more is closed as soon as it is accepted.
+    public var connections: Int
+    /// Calls of one connection that are read and not yet answered.
+    public var inFlight: Int
+    /// Files kept open for READ, WRITE and COMMIT.
+    public var openFiles: Int
+    /// Names the tree scan of an unprivileged server visits and remembers.
+    public var indexedNames: Int
+
+    public init(
+        connections: Int = 128, inFlight: Int = 32, openFiles: Int = 256,
+        indexedNames: Int = 2_000_000
+    ) {
+        self.connections = connections
+        self.inFlight = inFlight
+        self.openFiles = openFiles
+        self.indexedNames = indexedNames
+    }
+
+    /// Bytes of one READ's or WRITE's data at most (`rtmax`, `wtmax`), and the preferred size.
+    public static let transferByteCount = 1 << 20
+    /// Bytes of one call at most: the data with room for the header, credentials and arguments.
+    static let requestByteCount = transferByteCount + (4 << 10)
+    /// Bytes of one reply at most.
+    static let replyByteCount = transferByteCount + (4 << 10)
+}
+
+/// Faults that an `EmbeddedServer` injects, for tests. Zero or nil leaves one out.
+public struct ServerFaults: Hashable, Sendable {
+    /// UNSTABLE writes stay in memory until COMMIT and are lost when the server ends.
+    public var holdUncommitted: Bool
+    /// Every reply waits this long in its worker.
+    public var replyDelay: Duration
+    /// Every so many calls the connection is dropped in place of the reply.
+    public var dropConnectionEvery: Int
+    /// WRITE answers `NFS3ERR_NOSPC` once so many bytes were written.
+    public var noSpaceAfterBytes: UInt64?
+    /// READ answers at most so many bytes.
+    public var readByteLimit: Int
+    /// WRITE takes at most so many bytes.
+    public var writeByteLimit: Int
+    /// Every so many NFS calls one is answered `NFS3ERR_JUKEBOX` without being carried out.
+    public var jukeboxEvery: Int
+
+    public init(
+        holdUncommitted: Bool = false, replyDelay: Duration = .zero, dropConnectionEvery: Int = 0,
+        noSpaceAfterBytes: UInt64? = nil, readByteLimit: Int = 0, writeByteLimit: Int = 0,
+        jukeboxEvery: Int = 0
+    ) {
+        self.holdUncommitted = holdUncommitted
+        self.replyDelay = replyDelay
+        self.dropConnectionEvery = dropConnectionEvery
+        self.noSpaceAfterBytes = noSpaceAfterBytes
+        self.readByteLimit = readByteLimit
+        self.writeByteLimit = writeByteLimit
+        self.jukeboxEvery = jukeboxEvery
+    }
+}
