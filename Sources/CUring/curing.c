@@ -17,6 +17,7 @@ enum {
     SETUP_TASKRUN_FLAG = 1U << 9,
     SETUP_SINGLE_ISSUER = 1U << 12,
     SETUP_DEFER_TASKRUN = 1U << 13,
+    REGISTER_ENABLE_RINGS = 12,
 };
 
 struct curing {
@@ -62,8 +63,10 @@ curing *curing_create(unsigned entries, bool one_thread, int *error) {
 }
 
 int curing_start(curing *ring) {
-    int status = io_uring_enable_rings(&ring->ring);
+    // io_uring_enable_rings is declared and not exported in liburing 2.3.
+    int status = io_uring_register(ring->ring.ring_fd, REGISTER_ENABLE_RINGS, NULL, 0);
     if (status < 0) return status;
+    ring->ring.flags &= ~(unsigned)SETUP_DISABLED;
     ring->owner = this_thread();
     // A registered ring descriptor belongs to its thread; without one, entering is only slower.
     if (ring->flags & SETUP_SINGLE_ISSUER)

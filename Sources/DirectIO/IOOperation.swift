@@ -10,7 +10,7 @@ package enum IOKind: UInt8, Sendable {
 package struct IOOperation: @unchecked Sendable {
     package var kind: IOKind
     package var fd: Int32
-    /// Bytes from the start of the file.
+    /// Bytes from the start of the file; `.max` for a stream, which has no offsets.
     package var offset: UInt64
     package var address: UnsafeMutableRawPointer?
     package var byteCount: Int
@@ -82,6 +82,6 @@ package struct IOCompletion: @unchecked Sendable {
         self.token = token
     }
 
-    @inline(__always)
-    func callAsFunction(_ result: Int64) { unsafe function(context, token, result) }
+    /// Tells the result.
+    package func callAsFunction(_ result: Int64) { unsafe function(context, token, result) }
 }

@@ -32,6 +32,13 @@ package struct Segment: Hashable, Sendable {
     package var bufferOffset: Int
     package var road: Road
 
+    package init(offset: UInt64, byteCount: Int, bufferOffset: Int, road: Road) {
+        self.offset = offset
+        self.byteCount = byteCount
+        self.bufferOffset = bufferOffset
+        self.road = road
+    }
+
     /// One past the last byte.
     package var end: UInt64 { offset + UInt64(byteCount) }
 

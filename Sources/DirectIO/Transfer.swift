@@ -29,7 +29,7 @@ struct Transfer {
         }
         if result > 0 {
             done += result
-            operation.offset += UInt64(result)
+            if operation.offset != .max { operation.offset &+= UInt64(result) }
             operation.byteCount -= Int(result)
             unsafe operation.address = unsafe operation.address.map { unsafe $0 + Int(result) }
             retries = 0
