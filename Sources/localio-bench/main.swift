@@ -78,7 +78,7 @@ struct Run: ParsableCommand {
         arguments.verify = verify
         arguments.format = format
         arguments.output = output
-        exit(BenchCommand.run(arguments))
+        Glibc.exit(BenchCommand.run(arguments))
     }
 }
 
@@ -91,7 +91,7 @@ struct Probe: ParsableCommand {
     @Option(help: "The export's directory on this host, if the server does not tell.")
     var exportRoot: String?
 
-    func run() throws { exit(BenchCommand.probe(url: url, exportRoot: exportRoot)) }
+    func run() throws { Glibc.exit(BenchCommand.probe(url: url, exportRoot: exportRoot)) }
 }
 
 /// The embedded server in a process of its own; localio-bench starts itself with it.
@@ -104,7 +104,7 @@ struct ServeEmbedded: ParsableCommand {
     @Option var portFile: String
 
     func run() throws {
-        exit(BenchCommand.serve(directory: directory, port: port, portFile: portFile))
+        Glibc.exit(BenchCommand.serve(directory: directory, port: port, portFile: portFile))
     }
 }
 
@@ -116,7 +116,7 @@ func main() {
     } catch {
         guard Bench.exitCode(for: error) == .validationFailure else { Bench.exit(withError: error) }
         BenchCommand.complain(Bench.message(for: error))
-        exit(64)
+        Glibc.exit(64)
     }
 }
 
