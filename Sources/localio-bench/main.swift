@@ -1,1 +1,124 @@
-print("not yet")
+// The command line of localio-bench: words in, one exit status out; LocalIOBench does the rest.
+internal import ArgumentParser
+internal import Glibc
+internal import LocalIOBench
+
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "localio-bench",
+        abstract: "Measures direct local I/O beside loopback NFS on one real file.",
+        discussion: """
+            Without arguments: the embedded server in a temporary directory, 4k random and 1m \
+            sequential, read and write, depths 1 and 16, in about a minute.
+            """,
+        subcommands: [Run.self, Probe.self, ServeEmbedded.self], defaultSubcommand: Run.self)
+}
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Runs the roads raw, localio and rpc side by side (the default).",
+        discussion: """
+            Options have fio's names and take comma-separated lists where that makes sense. \
+            The file is filled with stamped blocks first; after each workload every road reads \
+            all of it back and must find each block as it was last written.
+            """)
+
+    @Option(help: "Of read, write, randread, randwrite, randrw. Default: all but randrw.")
+    var rw: String?
+    @Option(help: "Block sizes. Default: 4k for random, 1m for sequential patterns.")
+    var bs: String?
+    @Option(help: "I/Os in flight per job. Default: 1,16.")
+    var iodepth: String?
+    @Option(help: "Threads, each with its part of the file. Default: 1.")
+    var numjobs: String?
+    @Option(help: "The file's size. Default: 64m.")
+    var size: String?
+    @Option(help: "Time per road and workload, over all rounds. Default: 2s.")
+    var runtime: String?
+    @Option(help: "Rounds in which the roads take turns. Default: 5.")
+    var rounds: String?
+    @Option(help: "Of raw, localio, rpc. Default: all.")
+    var road: String?
+    @Option(help: "What localio does with misaligned I/O: rpc, split or local. Default: split.")
+    var policy: String?
+    @Option(name: .customLong("offset-misalign"), help: "Bytes to shift every offset by.")
+    var offsetMisalign: String?
+    @Option(help: "embedded, ganesha (needs root), or the URL of an export. Default: embedded.")
+    var server: String?
+    @Option(
+        help: """
+            The directory to export and measure in; with a URL, the export's directory on this \
+            host. Default: a temporary directory.
+            """)
+    var directory: String?
+    @Option(help: "Repeats a run's data and offsets. Default: random, and reported.")
+    var seed: String?
+    @Flag(help: "Also check every block read while measuring (costs CPU time on all roads).")
+    var verify = false
+    @Option(help: "table, json, csv or markdown. Default: table.")
+    var format: String?
+    @Option(help: "Write the report to this file instead of standard output.")
+    var output: String?
+
+    func run() throws {
+        var arguments = BenchArguments()
+        arguments.rw = rw
+        arguments.bs = bs
+        arguments.iodepth = iodepth
+        arguments.numjobs = numjobs
+        arguments.size = size
+        arguments.runtime = runtime
+        arguments.rounds = rounds
+        arguments.road = road
+        arguments.policy = policy
+        arguments.misalign = offsetMisalign
+        arguments.server = server
+        arguments.directory = directory
+        arguments.seed = seed
+        arguments.verify = verify
+        arguments.format = format
+        arguments.output = output
+        Glibc.exit(BenchCommand.run(arguments))
+    }
+}
+
+struct Probe: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Says whether an export is local to this host, and why.")
+
+    @Argument(help: "nfs://host[:port]/export[?nfsport=P&mountport=M]")
+    var url: String
+    @Option(help: "The export's directory on this host, if the server does not tell.")
+    var exportRoot: String?
+
+    func run() throws { Glibc.exit(BenchCommand.probe(url: url, exportRoot: exportRoot)) }
+}
+
+/// The embedded server in a process of its own; localio-bench starts itself with it.
+struct ServeEmbedded: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: EmbeddedServerProcess.subcommand, shouldDisplay: false)
+
+    @Argument var directory: String
+    @Option var port: Int = 0
+    @Option var portFile: String
+
+    func run() throws {
+        Glibc.exit(BenchCommand.serve(directory: directory, port: port, portFile: portFile))
+    }
+}
+
+/// One clear line and the usage status for a wrong command line; help as the parser prints it.
+func main() {
+    do {
+        var command = try Bench.parseAsRoot()
+        try command.run()
+    } catch {
+        guard Bench.exitCode(for: error) == .validationFailure else { Bench.exit(withError: error) }
+        BenchCommand.complain(Bench.message(for: error))
+        Glibc.exit(64)
+    }
+}
+
+StopFlag.install()
+main()

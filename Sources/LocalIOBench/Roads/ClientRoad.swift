@@ -1,0 +1,163 @@
+// The localio and rpc roads: one LocalIO client each, locality on or off.
+internal import DirectIO
+internal import Glibc
+internal import LocalIO
+internal import Logging
+internal import NFSClient
+internal import SystemPackage
+
+/// A connected client with the measured file open; each job gets a channel of its own.
+final class ClientSession: RoadSession {
+    let road: BenchRoad
+    private let client: LocalIOClient
+    private let file: LocalIOFile
+
+    /// - Parameters:
+    ///   - exportRoot: the export's directory on this host, if it is known.
+    ///   - create: the file is not there yet (a server elsewhere).
+    init(
+        road: BenchRoad, url: String, exportRoot: FilePath?, file name: String, create: Bool,
+        policy: MisalignmentPolicy
+    ) throws(BenchError) {
+        self.road = road
+        client = try Self.connect(
+            url, locality: road == .rpc ? .off : exportRoot.map { .exportRoot($0) } ?? .automatic,
+            policy: policy)
+        do throws(LocalIOError) {
+            file = try client.openBlocking(
+                name, .readWrite, options: create ? [.create] : [], mode: 0o644)
+        } catch {
+            client.closeBlocking()
+            throw BenchError("\(road.rawValue): cannot open \(name) at \(url): \(error)")
+        }
+    }
+
+    /// Connects with time-outs after which a dead server is an error rather than a wait.
+    static func connect(
+        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .split
+    ) throws(BenchError) -> LocalIOClient {
+        let parsed: NFSURL
+        do throws(NFSURLError) {
+            parsed = try NFSURL(url)
+        } catch {
+            throw BenchError(error.description, kind: .usage)
+        }
+        var configuration = ClientConfiguration()
+        configuration.locality = locality
+        configuration.misalignment = policy
+        configuration.session.recovery = .soft(retries: 1)
+        configuration.session.requestTimeout = .seconds(6)
+        configuration.session.connectTimeout = .seconds(4)
+        do throws(LocalIOError) {
+            return try LocalIOClient.connectBlocking(
+                to: parsed, configuration: configuration, logger: quietLogger)
+        } catch {
+            throw BenchError("cannot use \(url): \(error)")
+        }
+    }
+
+    /// Errors reach the user as the run's one line, not as log lines beside it.
+    private static var quietLogger: Logger {
+        Logger(label: "localio-bench") { _ in SwiftLogNoOpLogHandler() }
+    }
+
+    /// The export's directory on this host, as the probe found it.
+    var exportRoot: FilePath? { client.probeReport.exportRoot }
+
+    /// "local (nonce_file)", or "remote: reason".
+    var locality: String { Self.text(client.locality) }
+
+    static func text(_ locality: Locality) -> String {
+        switch locality {
+        case .local(let proof): "local (\(proof.rawValue))"
+        case .remote(let reason): "remote: \(reason.explanation)"
+        }
+    }
+
+    var isLocal: Bool { if case .local = client.locality { true } else { false } }
+
+    var context: BenchReport.Context {
+        let engine = client.statistics().engine
+        var flusher = "active"
+        var reason: String?
+        if case .degraded(let why) = engine.context { (flusher, reason) = ("degraded", why) }
+        return BenchReport.Context(
+            ioFlusher: flusher, ioFlusherReason: reason,
+            engine: engine.kind == .threads ? "threads" : "io_uring", locality: locality)
+    }
+
+    /// On the rpc road everything goes by RPC because it was asked to: that is no fall-back.
+    var fallbacks: [String: Int] {
+        guard road == .localio else { return [:] }
+        let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
+        return Dictionary(uniqueKeysWithValues: counts)
+    }
+
+    func run(_ job: Job) throws(BenchError) -> JobResult {
+        var driver = try ChannelDriver(client: client, file: file, depth: job.point.depth)
+        return try job.run(&driver, road: road)
+    }
+
+    func setSize(_ size: Int) throws(BenchError) {
+        do throws(LocalIOError) {
+            try file.truncateBlocking(to: UInt64(size))
+        } catch { throw BenchError("\(road.rawValue): \(error)") }
+    }
+
+    func commit() throws(BenchError) {
+        do throws(LocalIOError) {
+            try file.commitBlocking()
+        } catch { throw BenchError("\(road.rawValue): commit: \(error)") }
+    }
+
+    func close() {
+        // What matters was committed; a server that has gone cannot be told goodbye.
+        do throws(LocalIOError) { try file.closeBlocking() } catch {}
+        client.closeBlocking()
+    }
+}
+
+/// A channel and the file it reads and writes.
+private struct ChannelDriver: RoadDriver, ~Copyable {
+    private var channel: IOChannel
+    private let file: LocalIOFile
+
+    init(client: LocalIOClient, file: LocalIOFile, depth: Int) throws(BenchError) {
+        self.file = file
+        channel = try Self.makeChannel(client, depth: depth)
+    }
+
+    private static func makeChannel(
+        _ client: LocalIOClient, depth: Int
+    ) throws(BenchError) -> IOChannel {
+        do throws(LocalIOError) {
+            return try IOChannel(client: client, depth: depth)
+        } catch { throw BenchError("\(error)") }
+    }
+
+    mutating func submit(
+        slot: Int, isWrite: Bool, buffer: UnsafeMutableRawBufferPointer, offset: UInt64
+    ) -> Bool {
+        let token = UInt64(slot)
+        let answer =
+            isWrite
+            ? unsafe channel.submitWrite(
+                file, from: UnsafeRawBufferPointer(buffer), at: offset, token: token)
+            : unsafe channel.submitRead(file, into: buffer, at: offset, token: token)
+        return answer == .queued
+    }
+
+    mutating func reap(timeout: Duration, _ body: (Int, Int) -> Void) -> Int {
+        channel.reap(minimum: 1, timeout: timeout) { token, result in
+            body(Int(token), Int(result))
+        }
+    }
+
+    mutating func abandon(inFlight: Int) -> Bool {
+        // Calls end by themselves: the session gives a silent server up after its retries.
+        for _ in 0..<60 where channel.inFlight > 0 {
+            channel.reap(minimum: channel.inFlight, timeout: .milliseconds(500)) { _, _ in }
+        }
+        return channel.inFlight == 0
+    }
+}
