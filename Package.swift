@@ -110,7 +110,10 @@ let package = Package(
             name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],
             swiftSettings: strictTests),
         .testTarget(
-            name: "DirectIOTests", dependencies: ["DirectIO", "LocalIOTesting"],
+            name: "DirectIOTests",
+            dependencies: [
+                "DirectIO", "LocalIOTesting", "CAllocationCounter", "CLinux", "Threads", system,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOTests", dependencies: ["LocalIO", "LocalIOTesting", "NFSClient"],

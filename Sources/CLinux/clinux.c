@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -145,6 +146,7 @@ int clinux_open_by_handle(
 
 const int clinux_rwf_nowait = 0x8;
 const int clinux_rwf_dsync = 0x2;
+const int clinux_rwf_sync = 0x4;
 const int clinux_rwf_dontcache = 0x80;
 
 int64_t clinux_pread2(int fd, void *buffer, size_t byte_count, int64_t offset, int flags) {
@@ -237,6 +239,18 @@ void *clinux_map_memory(size_t byte_count) {
 void clinux_unmap_memory(void *address, size_t byte_count) { munmap(address, byte_count); }
 int clinux_lock_memory(void *address, size_t byte_count) {
     return answer(mlock(address, byte_count));
+}
+__attribute__((noinline)) int clinux_lock_stack(void) {
+    enum { STACK_BYTES = 64 * 1024 };
+    volatile char stack[STACK_BYTES];
+    for (size_t index = 0; index < sizeof stack; index += 4096) stack[index] = 0;
+    return clinux_lock_memory((void *)stack, sizeof stack);
+}
+void clinux_wait_readable(int fd, int64_t nanoseconds) {
+    struct pollfd watched = {.fd = fd, .events = POLLIN};
+    struct timespec timeout = {
+        .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    ppoll(&watched, 1, nanoseconds < 0 ? NULL : &timeout, NULL);
 }
 
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t byte_count) {

@@ -65,6 +65,7 @@ int clinux_open_by_handle(
 
 extern const int clinux_rwf_nowait;
 extern const int clinux_rwf_dsync;
+extern const int clinux_rwf_sync;
 extern const int clinux_rwf_dontcache;  // Linux 6.14
 
 /// preadv2/pwritev2 with one buffer; bytes or a negative errno.
@@ -109,6 +110,11 @@ void *clinux_map_memory(size_t byte_count);
 void clinux_unmap_memory(void *address, size_t byte_count);
 /// mlock; 0 or a negative errno.
 int clinux_lock_memory(void *address, size_t byte_count);
+/// Touches and locks 64 KiB of the calling thread's stack, so that it meets no page fault
+/// there later; 0 or a negative errno of mlock.
+int clinux_lock_stack(void);
+/// Sleeps until `fd` is readable or `nanoseconds` have passed (negative: no limit).
+void clinux_wait_readable(int fd, int64_t nanoseconds);
 
 /// fallocate(2) with FALLOC_FL_* mode; 0 or a negative errno.
 int clinux_fallocate(int fd, int mode, int64_t offset, int64_t byte_count);

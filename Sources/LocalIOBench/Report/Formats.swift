@@ -1,0 +1,215 @@
+// One report in the four forms people and programs read.
+
+/// `--format`.
+package enum ReportFormat: String, CaseIterable, Sendable {
+    case table, json, csv, markdown
+}
+
+extension BenchReport {
+    /// The whole report, ending in a newline.
+    package func text(_ format: ReportFormat) -> String {
+        switch format {
+        case .table: tableText
+        case .markdown: markdownText
+        case .csv: csvText
+        case .json: json.text() + "\n"
+        }
+    }
+
+    private static let header = [
+        "workload", "road", "IOPS", "±", "MiB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU µs/IO",
+        "server", "× raw", "× rpc", "fall-backs", "verified",
+    ]
+
+    private var rows: [[String]] {
+        results.map { result in
+            let point = result.point
+            let server = result.serverCPU.map { decimal($0, places: 1) } ?? "-"
+            let toRaw = ratio(point, result.road, .raw).map { decimal($0, places: 2) } ?? "-"
+            let toRPC = ratio(point, result.road, .rpc).map { decimal($0, places: 2) } ?? "-"
+            let iops = result.spread(\.iops)
+            let throughput = result.spread(\.bytesPerSecond).median / 1_048_576
+            return [
+                point.title, result.road.rawValue, decimal(iops.median, places: 0),
+                decimal(iops.relative * 100, places: 0) + "%",
+                decimal(throughput, places: 1),
+                decimal(result.spread(\.p50).median, places: 0),
+                decimal(result.spread(\.p99).median, places: 0),
+                decimal(result.spread(\.p999).median, places: 0),
+                decimal(result.spread(\.cpuMicroseconds).median, places: 1), server, toRaw, toRPC,
+                Self.fallbackText(result.fallbacks), result.verified ? "yes" : "no",
+            ]
+        }
+    }
+
+    private static func fallbackText(_ fallbacks: [String: Int]) -> String {
+        if fallbacks.isEmpty { return "none" }
+        return fallbacks.sorted { $0.key < $1.key }
+            .map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+    }
+
+    /// Lines under the table: where this was measured and what the columns say.
+    private var footer: [String] {
+        var lines = [
+            "server \(server), \(host.fileSystem), kernel \(host.kernel), "
+                + "\(host.processors) processors; medians of \(rounds) rounds, "
+                + "± half the range; file \(ByteSize.text(fileSize)), seed \(seed)"
+                + (misalignment > 0 ? ", offsets misaligned by \(misalignment)" : "")
+        ]
+        if let context {
+            let reason = context.ioFlusherReason.map { " (\($0))" } ?? ""
+            lines.append(
+                "localio: \(context.locality), engine \(context.engine), "
+                    + "I/O flusher \(context.ioFlusher)\(reason)")
+        }
+        lines.append(
+            "CPU µs/IO is this process's user and system time; \"server\" is the server's, "
+                + "where it is ours")
+        return lines + notes
+    }
+
+    private var tableText: String {
+        let table = [Self.header] + rows
+        let widths = Self.header.indices.map { column in
+            table.map { $0[column].count }.max() ?? 0
+        }
+        var text = ""
+        var previous: String?
+        for row in table {
+            if let previous, previous != row[0] { text += "\n" }
+            previous = row[0]
+            var line = ""
+            for (column, cell) in row.enumerated() {
+                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                // Words to the left, numbers to the right.
+                line += column < 2 || column > 11 ? cell + padding : padding + cell
+                line += "  "
+            }
+            while line.last == " " { line.removeLast() }
+            text += line + "\n"
+        }
+        return text + "\n" + footer.joined(separator: "\n") + "\n"
+    }
+
+    private var markdownText: String {
+        let alignment = Self.header.indices.map { $0 < 2 || $0 > 11 ? "---" : "--:" }
+        let lines = ([Self.header, alignment] + rows).map { row in
+            "| " + row.joined(separator: " | ") + " |"
+        }
+        return lines.joined(separator: "\n") + "\n\n" + footer.joined(separator: "\n\n") + "\n"
+    }
+
+    private var csvText: String {
+        let names = [
+            "rw", "bs", "iodepth", "numjobs", "road", "policy", "iops", "iops_min", "iops_max",
+            "bytes_per_second", "p50_us", "p99_us", "p999_us", "cpu_us_per_io",
+            "server_cpu_us_per_io", "ratio_to_raw", "ratio_to_rpc", "fallbacks", "verified",
+        ]
+        let lines = results.map { result in
+            let point = result.point
+            let iops = result.spread(\.iops)
+            return [
+                point.pattern.rawValue, String(point.blockSize), String(point.depth),
+                String(point.jobs), result.road.rawValue, result.policy,
+                decimal(iops.median, places: 1), decimal(iops.minimum, places: 1),
+                decimal(iops.maximum, places: 1),
+                decimal(result.spread(\.bytesPerSecond).median, places: 0),
+                decimal(result.spread(\.p50).median, places: 2),
+                decimal(result.spread(\.p99).median, places: 2),
+                decimal(result.spread(\.p999).median, places: 2),
+                decimal(result.spread(\.cpuMicroseconds).median, places: 2),
+                result.serverCPU.map { decimal($0, places: 2) } ?? "",
+                ratio(point, result.road, .raw).map { decimal($0, places: 4) } ?? "",
+                ratio(point, result.road, .rpc).map { decimal($0, places: 4) } ?? "",
+                result.fallbacks.sorted { $0.key < $1.key }
+                    .map { "\($0.key)=\($0.value)" }.joined(separator: " "),
+                String(result.verified),
+            ].joined(separator: ",")
+        }
+        return ([names.joined(separator: ",")] + lines).joined(separator: "\n") + "\n"
+    }
+}
+
+extension BenchReport {
+    /// The stable form for programs; `schema` changes when a key changes its meaning.
+    package var json: JSON {
+        .object([
+            ("schema", .integer(1)),
+            (
+                "host",
+                .object([
+                    ("kernel", .string(host.kernel)), ("processors", .integer(host.processors)),
+                    ("file_system", .string(host.fileSystem)),
+                    ("direct_io_unit", host.directIOUnit.map { .integer($0) } ?? .null),
+                ])
+            ),
+            ("server", .string(server)),
+            ("seed", .unsigned(seed)),
+            ("file_size", .integer(fileSize)),
+            ("offset_misalign", .integer(misalignment)),
+            ("rounds", .integer(rounds)),
+            ("results", .array(results.map(Self.json))),
+            ("ratios", .array(ratios.map(Self.json))),
+            ("context", contextJSON),
+            ("notes", .array(notes.map { .string($0) })),
+        ])
+    }
+
+    private var contextJSON: JSON {
+        guard let context else { return .null }
+        return .object([
+            ("io_flusher", .string(context.ioFlusher)),
+            ("io_flusher_reason", context.ioFlusherReason.map { .string($0) } ?? .null),
+            ("engine", .string(context.engine)), ("locality", .string(context.locality)),
+        ])
+    }
+
+    private static func json(_ result: BenchResult) -> JSON {
+        let iops = result.spread(\.iops)
+        func median(_ value: (RoundSample) -> Double) -> JSON {
+            .number(result.spread(value).median, places: 2)
+        }
+        return .object([
+            ("rw", .string(result.point.pattern.rawValue)),
+            ("bs", .integer(result.point.blockSize)),
+            ("iodepth", .integer(result.point.depth)),
+            ("numjobs", .integer(result.point.jobs)),
+            ("road", .string(result.road.rawValue)),
+            ("policy", .string(result.policy)),
+            ("iops", .number(iops.median, places: 1)),
+            (
+                "iops_spread",
+                .object([
+                    ("min", .number(iops.minimum, places: 1)),
+                    ("max", .number(iops.maximum, places: 1)),
+                ])
+            ),
+            ("bytes_per_second", median(\.bytesPerSecond)),
+            (
+                "latency_us",
+                .object([
+                    ("p50", median(\.p50)), ("p99", median(\.p99)), ("p999", median(\.p999)),
+                ])
+            ),
+            ("cpu_us_per_io", median(\.cpuMicroseconds)),
+            ("server_cpu_us_per_io", result.serverCPU.map { .number($0, places: 2) } ?? .null),
+            (
+                "fallbacks",
+                .object(
+                    result.fallbacks.sorted { $0.key < $1.key }.map { ($0.key, .integer($0.value)) })
+            ),
+            ("verified", .bool(result.verified)),
+        ])
+    }
+
+    private static func json(_ ratio: BenchRatio) -> JSON {
+        .object([
+            ("rw", .string(ratio.point.pattern.rawValue)),
+            ("bs", .integer(ratio.point.blockSize)),
+            ("iodepth", .integer(ratio.point.depth)),
+            ("numjobs", .integer(ratio.point.jobs)),
+            ("localio_to_raw", ratio.localioToRaw.map { .number($0, places: 4) } ?? .null),
+            ("localio_to_rpc", ratio.localioToRPC.map { .number($0, places: 4) } ?? .null),
+        ])
+    }
+}

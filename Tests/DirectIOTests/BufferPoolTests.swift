@@ -1,0 +1,68 @@
+// Buffers are aligned, bounded, returned, and known to the ring by their index.
+import DirectIO
+import Glibc
+import Testing
+
+@Suite struct BufferPoolTests {
+    static let small = [
+        BufferPool.SizeClass(byteCount: 4096, slabs: 3),
+        BufferPool.SizeClass(byteCount: 65536, slabs: 2),
+    ]
+
+    @Test func anExhaustedPoolAnswersNilAndRecovers() throws {
+        let pool = try #require(BufferPool(classes: Self.small))
+        func leaseAll() -> Int {
+            var leased: [Box] = []
+            while let buffer = pool.lease(byteCount: 100) { leased.append(Box(buffer)) }
+            #expect(Set(leased.map(\.address)).count == leased.count)
+            return leased.count
+        }
+        #expect(leaseAll() == 5)
+        #expect(pool.statistics.leased == 0)
+        #expect(pool.statistics.leasedPeak == 5)
+        #expect(leaseAll() == 5)
+        #expect(pool.statistics.exhausted == 2)
+        let tooLarge = pool.lease(byteCount: 65537) == nil
+        #expect(tooLarge)
+    }
+
+    final class Box {
+        let buffer: AlignedBuffer
+        let address: UInt
+        init(_ buffer: consuming AlignedBuffer) {
+            address = UInt(bitPattern: buffer.baseAddress)
+            self.buffer = buffer
+        }
+    }
+
+    @Test func buffersAreAlignedAndKnowTheirIndex() throws {
+        let pool = try #require(BufferPool(classes: Self.small))
+        var first = try lease(4096, from: pool)
+        let second = try lease(4097, from: pool)
+        #expect(UInt(bitPattern: first.baseAddress) % 4096 == 0)
+        #expect(first.bufferIndex == 0 && second.bufferIndex == 1)
+        #expect(pool.bufferIndex(address: first.baseAddress + 100, byteCount: 3996) == 0)
+        #expect(pool.bufferIndex(address: second.baseAddress, byteCount: 65536) == 1)
+        #expect(pool.bufferIndex(address: second.baseAddress, byteCount: 1 << 20) == -1)
+        let standalone = try makeBuffer(5000)
+        #expect(pool.bufferIndex(address: standalone.baseAddress, byteCount: 5000) == -1)
+        #expect(standalone.bufferIndex == -1 && standalone.byteCount == 5000)
+        first.withUnsafeMutableBytes { $0[4095] = 7 }
+        #expect(first.withBytes { $0.unsafeLoad(fromByteOffset: 4095, as: UInt8.self) } == 7)
+    }
+
+    @Test func lockingIsReportedAsItIs() throws {
+        let pool = try #require(BufferPool(classes: Self.small))
+        let statistics = pool.statistics
+        #expect(statistics.isLocked == (statistics.lockErrno == 0))
+        #expect(statistics.byteCount == 3 * 4096 + 2 * 65536)
+    }
+
+    @Test func badClassesAreRefused() {
+        #expect(BufferPool(classes: []) == nil)
+        #expect(BufferPool(classes: [.init(byteCount: 100, slabs: 1)]) == nil)
+        #expect(BufferPool(classes: [.init(byteCount: 4096, slabs: 0)]) == nil)
+        let nothing = AlignedBuffer(byteCount: 0) == nil
+        #expect(nothing)
+    }
+}
