@@ -57,6 +57,7 @@ import Testing
         for (name, expected) in files {
             #expect(try bytes("\(export)/\(name)") == expected, "\(name)")
             let back = directory.file("back")
+            unlink(back)  // nfs-cp makes its target anew
             try Tool.succeed(["nfs-cp", url("\(export)/\(name)", port), back])
             #expect(try bytes(back) == expected, "\(name)")
             var status = stat()
