@@ -24,8 +24,10 @@ import Testing
 
     @Test func aSemaphoreTimesOut() {
         let semaphore = Semaphore()
-        #expect(!semaphore.wait(timeout: .milliseconds(5)))
+        let early = semaphore.wait(timeout: .milliseconds(5))
+        #expect(!early)
         semaphore.signal()
-        #expect(semaphore.wait(timeout: .seconds(5)))
+        let signalled = semaphore.wait(timeout: .seconds(5))
+        #expect(signalled)
     }
 }
