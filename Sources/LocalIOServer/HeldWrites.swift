@@ -45,7 +45,11 @@ final class HeldWrites: Sendable {
                 }
                 valid = max(valid, Int(end - offset))
             }
-            return valid
+            // Nor is a hole between here and what is held further on the end of the file.
+            let end = files[handle]?.map(\.end).max() ?? 0
+            let seen = end > offset ? Int(min(end - offset, UInt64(target.count))) : 0
+            for index in stride(from: valid, to: seen, by: 1) { unsafe target[index] = 0 }
+            return max(valid, seen)
         }
     }
 

@@ -34,7 +34,7 @@ extension Connection {
     /// Lets libnfs read and write; a failure is the end of the incarnation.
     func service(_ events: Int32) {
         guard let context = unsafe context else { return }
-        let status = unsafe rpc_service(context, events)
+        let status = unsafe rpc_service(context, eventsForService(events))
         if status != 0 {
             unsafe lose(reason: errorText(context))
             return
@@ -69,6 +69,7 @@ extension Connection {
         switch outcome {
         case .finished:
             statistics.finished()
+            request.complete()
         case .again:
             waiting.prepend([request])
         case .later:
@@ -95,8 +96,8 @@ extension Connection {
 
     /// Ends a request with an error; it must be in no list any more.
     func fail(_ request: Request, _ cause: RPCError.Cause) {
-        request.fail(RPCError(cause, server: target.server, procedure: request.procedure))
         statistics.finished()
+        request.fail(RPCError(cause, server: target.server, procedure: request.procedure))
     }
 
     func cancelOnThread(number: UInt64) {
@@ -134,6 +135,11 @@ extension Connection {
         let text = unsafe NFSClient.text(rpc_get_error(context))
         return text.isEmpty ? "the server closed the connection" : text
     }
+}
+
+/// libnfs says "POLLHUP" where it is told of that and an error both; the error says more.
+func eventsForService(_ events: Int32) -> Int32 {
+    events & Int32(POLLERR) != 0 ? Int32(POLLERR) : events
 }
 
 /// This host's name, as AUTH_SYS carries it.

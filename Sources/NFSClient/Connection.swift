@@ -165,7 +165,6 @@ final class Connection: @unchecked Sendable {
     private func takeInbox() {
         var cancellations: [UInt64] = []
         let isClosing = inbox.withLock { inbox in
-            inbox.isSleeping = false
             swap(&incoming, &inbox.submissions)
             if !inbox.cancellations.isEmpty { swap(&cancellations, &inbox.cancellations) }
             return inbox.isClosing
@@ -205,6 +204,9 @@ final class Connection: @unchecked Sendable {
             rang = unsafe descriptors[0].revents != 0
             socketEvents = unsafe descriptors[1].revents
         }
+        // From here on the thread looks into the inbox before it sleeps again: completions that
+        // submit the next request need not ring.
+        if isAsleep { inbox.withLock { $0.isSleeping = false } }
         if rang { doorbell.drain() }
         if socketEvents != 0 { service(Int32(socketEvents)) }
     }
@@ -222,8 +224,8 @@ final class Connection: @unchecked Sendable {
     }
 }
 
-/// libnfs writes with send(2) and no MSG_NOSIGNAL: on a broken socket that would end the
-/// process. The signal is the writing thread's own, so blocking it there is enough.
+/// Not every libnfs writes with MSG_NOSIGNAL: without it a broken socket would end the process.
+/// The signal is the writing thread's own, so blocking it there is enough.
 enum BrokenPipeSignal {
     static func blockOnThisThread() {
         var signals = sigset_t()

@@ -112,7 +112,7 @@ struct ControlClient: ~Copyable {
             fd: descriptor, events: Int16(rpc_which_events(context)), revents: 0)
         let milliseconds = Int32(clamping: (deadline - now + 999_999) / 1_000_000)
         guard unsafe poll(&entry, 1, milliseconds) > 0 else { return .served }
-        guard unsafe rpc_service(context, Int32(entry.revents)) == 0 else {
+        guard unsafe rpc_service(context, eventsForService(Int32(entry.revents))) == 0 else {
             return unsafe .broken(error(of: context))
         }
         return .served

@@ -10,6 +10,7 @@ final class ReadRequest: Request, @unchecked Sendable {
     private let offset: UInt64
     private let target: UnsafeMutableRawBufferPointer
     private let completion: @Sendable (Result<ReadReply, RPCError>) -> Void
+    private var answer: Result<ReadReply, RPCError>?
     private var byteCount = 0
     private var lastByteCount = 0
 
@@ -44,7 +45,8 @@ final class ReadRequest: Request, @unchecked Sendable {
         guard unsafe form.pointee.status == NFS3_OK else {
             let status = unsafe NFSStatus(form.pointee.status)
             if status == .jukebox { return .later }
-            fail(RPCError(.status(status), server: server, procedure: procedure))
+            answer = .failure(
+                RPCError(.status(status), server: server, procedure: procedure))
             return .finished
         }
         let count = unsafe Int(form.pointee.READ3res_u.resok.count)
@@ -65,17 +67,18 @@ final class ReadRequest: Request, @unchecked Sendable {
             return count > 0 ? .again : refuse("READ was answered with nothing, yet no end", server)
         }
         let attributes = unsafe FileAttributes(form.pointee.READ3res_u.resok.file_attributes)
-        completion(
-            .success(
-                ReadReply(byteCount: byteCount, isEndOfFile: isEnd, attributes: attributes)))
+        answer = .success(
+            ReadReply(byteCount: byteCount, isEndOfFile: isEnd, attributes: attributes))
         return .finished
     }
 
     private func refuse(_ text: String, _ server: String) -> Outcome {
-        fail(RPCError(.protocolError(text), server: server, procedure: procedure))
+        answer = .failure(
+            RPCError(.protocolError(text), server: server, procedure: procedure))
         return .finished
     }
 
+    override func complete() { if let answer { completion(answer) } }
     override func fail(_ error: RPCError) { completion(.failure(error)) }
     override var bytesRead: Int { lastByteCount }
 }
@@ -88,6 +91,7 @@ final class WriteRequest: Request, @unchecked Sendable {
     private let source: UnsafeRawBufferPointer
     private let stable: StableHow
     private let completion: @Sendable (Result<WriteReply, RPCError>) -> Void
+    private var answer: Result<WriteReply, RPCError>?
     private var byteCount = 0
     private var lastByteCount = 0
     private var committed = StableHow.fileSync
@@ -134,7 +138,8 @@ final class WriteRequest: Request, @unchecked Sendable {
         guard form.status == NFS3_OK else {
             let status = NFSStatus(form.status)
             if status == .jukebox { return .later }
-            fail(RPCError(.status(status), server: server, procedure: procedure))
+            answer = .failure(
+                RPCError(.status(status), server: server, procedure: procedure))
             return .finished
         }
         let reply = unsafe form.WRITE3res_u.resok
@@ -151,12 +156,11 @@ final class WriteRequest: Request, @unchecked Sendable {
         if unsafe byteCount < source.count {
             return count > 0 ? .again : refuse("WRITE was answered with nothing written", server)
         }
-        completion(
-            .success(
-                WriteReply(
-                    byteCount: byteCount, committed: committed,
-                    verifier: verifierChanged ? nil : verifier,
-                    attributes: FileAttributes(reply.file_wcc.after))))
+        answer = .success(
+            WriteReply(
+                byteCount: byteCount, committed: committed,
+                verifier: verifierChanged ? nil : verifier,
+                attributes: FileAttributes(reply.file_wcc.after)))
         return .finished
     }
 
@@ -166,10 +170,12 @@ final class WriteRequest: Request, @unchecked Sendable {
     }
 
     private func refuse(_ text: String, _ server: String) -> Outcome {
-        fail(RPCError(.protocolError(text), server: server, procedure: procedure))
+        answer = .failure(
+            RPCError(.protocolError(text), server: server, procedure: procedure))
         return .finished
     }
 
+    override func complete() { if let answer { completion(answer) } }
     override func fail(_ error: RPCError) { completion(.failure(error)) }
     override var bytesWritten: Int { lastByteCount }
 }

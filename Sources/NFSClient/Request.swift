@@ -7,7 +7,7 @@ internal import NFSTypes
 class Request: @unchecked Sendable {
     /// What a reply did to the request.
     enum Outcome {
-        /// The completion was called.
+        /// It is answered: `complete` tells the caller.
         case finished
         /// The server did a part; the rest is to be sent.
         case again
@@ -39,10 +39,14 @@ class Request: @unchecked Sendable {
     /// Encodes the call and queues it in libnfs; negative if libnfs refuses.
     func send(_ context: OpaquePointer, _ token: UnsafeMutableRawPointer?) -> Int32 { -1 }
 
-    /// Reads libnfs's result, which is gone when this returns.
+    /// Reads libnfs's result, which is gone when this returns; calls no completion, so that
+    /// the statistics are right before the caller hears.
     func receive(_ result: UnsafeMutableRawPointer?, server: String) -> Outcome { .finished }
 
-    /// Calls the completion with an error.
+    /// Calls the completion with what `receive` found; once, after `finished`.
+    func complete() {}
+
+    /// Calls the completion with an error, instead of `complete`.
     func fail(_ error: RPCError) {}
 
     /// Bytes of file data that the last reply carried, for the statistics.
@@ -54,6 +58,7 @@ class Request: @unchecked Sendable {
 final class CallRequest<Reply: Sendable>: Request, @unchecked Sendable {
     private let call: NFSCall<Reply>
     private let completion: @Sendable (Result<Reply, RPCError>) -> Void
+    private var answer: Result<Reply, RPCError>?
 
     init(
         number: UInt64, call: NFSCall<Reply>, credentials: Credentials?,
@@ -73,16 +78,19 @@ final class CallRequest<Reply: Sendable>: Request, @unchecked Sendable {
     override func receive(_ result: UnsafeMutableRawPointer?, server: String) -> Outcome {
         switch unsafe call.decode(result) {
         case .reply(let reply):
-            completion(.success(reply))
+            answer = .success(reply)
         case .status(.jukebox):
             return .later
         case .status(let status):
-            fail(RPCError(.status(status), server: server, procedure: procedure))
+            answer = .failure(
+                RPCError(.status(status), server: server, procedure: procedure))
         case .malformed(let text):
-            fail(RPCError(.protocolError(text), server: server, procedure: procedure))
+            answer = .failure(
+                RPCError(.protocolError(text), server: server, procedure: procedure))
         }
         return .finished
     }
 
+    override func complete() { if let answer { completion(answer) } }
     override func fail(_ error: RPCError) { completion(.failure(error)) }
 }

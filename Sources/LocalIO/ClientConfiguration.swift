@@ -1,0 +1,61 @@
+// What a program may choose about a client, with the defaults that suit most.
+public import DirectIO
+public import NFSClient
+public import SystemPackage
+
+/// Where a client looks for the export's directory on its own host.
+public enum LocalitySetting: Sendable, Hashable {
+    /// In the server's export list.
+    case automatic
+    /// Here. Still proved before it is used.
+    case exportRoot(FilePath)
+    /// Nowhere: everything travels as RPC.
+    case off
+}
+
+/// The local road's engine: its workers, their depth, its buffers.
+public struct EngineConfiguration: Sendable, Hashable {
+    /// What the engine runs on.
+    public enum Backend: Sendable, Hashable {
+        /// io_uring, or threads where the kernel refuses it (io_uring_disabled, seccomp).
+        case automatic
+        case threads
+    }
+
+    public var backend = Backend.automatic
+    /// Threads of the submission queue, each with a ring of its own.
+    public var workers = 2
+    /// I/Os in flight per worker.
+    public var depth = 64
+    /// I/Os that may wait for a worker.
+    public var queueCapacity = 1024
+    /// Locked memory for bounce buffers, in bytes; 0 for none.
+    public var poolByteCount = 16 << 20
+
+    public init() {}
+}
+
+/// How a client works.
+public struct ClientConfiguration: Sendable {
+    /// Where to look for the export's directory.
+    public var locality: LocalitySetting = .automatic
+    /// What becomes of an I/O that direct I/O cannot take as it is.
+    public var misalignment: MisalignmentPolicy = .split
+    /// Connections, time-outs, recovery and credentials of the RPC road.
+    public var session = SessionConfiguration()
+    /// Workers, depth and buffers of the local road's engine.
+    public var engine = EngineConfiguration()
+    /// UNSTABLE RPC writes are kept until their COMMIT; past this many bytes a COMMIT is sent in
+    /// the background, past twice as many RPC writes go FILE_SYNC.
+    public var uncommittedByteCount = 64 << 20
+    /// How often the server is asked whether it still answers, while local I/O is on.
+    public var heartbeatInterval: Duration = .seconds(1)
+    /// Without an answer for this long, local I/O stops until the server is back.
+    public var heartbeatTimeout: Duration = .seconds(5)
+    /// The first and the longest wait between two probes after local I/O was lost.
+    public var probeBackoff: ClosedRange<Duration> = .milliseconds(50) ... .seconds(2)
+    /// Threads for open, close, truncate and the like on behalf of async callers.
+    public var controlThreads = 4
+
+    public init() {}
+}

@@ -1,0 +1,156 @@
+// The export's directory on this host: opens files beneath it and proves that what it opened is
+// what the server named.
+internal import CLinux
+internal import DirectIO
+internal import Glibc
+internal import NFSTypes
+package import SystemPackage
+
+/// An open local directory that has been proved to be the server's export.
+///
+/// Files are opened beneath it with openat2 (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), so that no
+/// path leads out of it. Any thread.
+package final class ExportRoot: Sendable {
+    package let path: FilePath
+    private let directory: Descriptor
+    private let device: UInt64
+    /// The directory's own inode, for the probe.
+    let inode: UInt64
+
+    /// Opens `path`, or nil if this process may not.
+    init?(path: FilePath) {
+        let flags = clinux_o_path | clinux_o_directory | clinux_o_cloexec
+        let raw = unsafe path.withPlatformString { unsafe Glibc.open($0, flags) }
+        guard raw >= 0 else { return nil }
+        directory = Descriptor(owning: raw)
+        var status = clinux_stat()
+        guard unsafe clinux_statx(raw, nil, false, &status) == 0 else { return nil }
+        self.path = path
+        device = status.device
+        inode = status.inode
+    }
+
+    /// The directory's attributes now.
+    func status() -> clinux_stat? { Self.status(directory.raw, nil) }
+
+    /// The attributes of a name in the directory itself.
+    func status(name: String) -> clinux_stat? { Self.status(directory.raw, name) }
+
+    private static func status(_ descriptor: Int32, _ name: String?) -> clinux_stat? {
+        var status = clinux_stat()
+        let result =
+            if let name {
+                unsafe clinux_statx(descriptor, name, true, &status)
+            } else {
+                unsafe clinux_statx(descriptor, nil, true, &status)
+            }
+        return result == 0 ? status : nil
+    }
+
+    /// Opens the file at `path` (relative, without "..") for local I/O.
+    ///
+    /// - Parameter attributes: what the server just said about the file; the open file must be
+    ///   that inode, on the export's own file system, and a regular file.
+    /// - Parameter buffered: also open it without O_DIRECT, for the edges of policy `local`.
+    func open(
+        path: String, access: AccessMode, attributes: FileAttributes, buffered: Bool
+    ) -> Result<LocalFile, FallbackError> {
+        guard attributes.type == .regular else { return .failure(.because(.fileDiffers)) }
+        let flags = access.openFlags | clinux_o_nofollow | O_NONBLOCK
+        // Without O_DIRECT first: open(2) refuses the flag where direct I/O is not to be had,
+        // and the geometry is the better judge.
+        let plain = unsafe clinux_open_beneath(directory.raw, path, flags, 0)
+        guard plain >= 0 else {
+            return .failure(.because(plain == -ENOENT ? .fileNotFound : .localOpenFailed))
+        }
+        let bufferedFile = Descriptor(owning: plain)
+        guard let status = Self.status(plain, nil), isSame(status, attributes) else {
+            return .failure(.because(.fileDiffers))
+        }
+        guard let geometry = (try? FileStatus.of(fd: plain))?.geometry else {
+            return .failure(.because(.noDirectIO))
+        }
+        let direct = unsafe clinux_open_beneath(
+            directory.raw, path, flags | clinux_o_direct, 0)
+        guard direct >= 0 else { return .failure(.because(.localOpenFailed)) }
+        let directFile = Descriptor(owning: direct)
+        // The name may have been given to another file between the two opens.
+        guard let status = Self.status(direct, nil), isSame(status, attributes) else {
+            return .failure(.because(.fileDiffers))
+        }
+        guard buffered else {
+            return .success(LocalFile(direct: directFile, buffered: nil, geometry: geometry))
+        }
+        return .success(
+            LocalFile(direct: directFile, buffered: consume bufferedFile, geometry: geometry))
+    }
+
+    private func isSame(_ status: clinux_stat, _ attributes: FileAttributes) -> Bool {
+        status.mode & UInt32(S_IFMT) == UInt32(S_IFREG)
+            && status.inode == attributes.fileID && status.device == device
+    }
+}
+
+/// A fall-back reason where a Result wants an error.
+struct FallbackError: Error {
+    let reason: FallbackReason
+    static func because(_ reason: FallbackReason) -> FallbackError { .init(reason: reason) }
+}
+
+/// An open file that local I/O goes to. Closes when the last I/O on it has ended.
+package final class LocalFile: Sendable {
+    /// Opened with O_DIRECT.
+    let direct: Descriptor
+    /// Opened without, for edges; nil unless the policy needs it.
+    let buffered: Descriptor?
+    let geometry: DirectGeometry
+
+    init(direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry) {
+        self.direct = direct
+        self.buffered = buffered
+        self.geometry = geometry
+    }
+
+    /// The buffered descriptor's number, or -1.
+    var bufferedRaw: Int32 {
+        switch buffered {
+        case .some(let file): file.raw
+        case .none: -1
+        }
+    }
+
+    /// The file's size in bytes at this moment (statx; no RPC).
+    func size() -> UInt64? { status()?.size }
+
+    func status() -> clinux_stat? {
+        var status = clinux_stat()
+        return unsafe clinux_statx(direct.raw, nil, true, &status) == 0 ? status : nil
+    }
+}
+
+/// How a file is opened.
+public enum AccessMode: String, Sendable, Hashable, CaseIterable {
+    case readOnly
+    case writeOnly
+    case readWrite
+
+    package var canRead: Bool { self != .writeOnly }
+    package var canWrite: Bool { self != .readOnly }
+
+    /// What the server must grant before a descriptor is used.
+    var rights: AccessRights {
+        switch self {
+        case .readOnly: .read
+        case .writeOnly: [.modify, .extend]
+        case .readWrite: [.read, .modify, .extend]
+        }
+    }
+
+    var openFlags: Int32 {
+        switch self {
+        case .readOnly: O_RDONLY
+        case .writeOnly: O_WRONLY
+        case .readWrite: O_RDWR
+        }
+    }
+}

@@ -1,0 +1,86 @@
+// What all opens of one file in one client share: its range lock, the uncommitted bytes, and
+// whether the disk and the server still have to be told.
+internal import DirectIO
+internal import NFSTypes
+internal import Synchronization
+internal import Threads
+
+/// One file of a client, however often it is open.
+final class FileState: Sendable {
+    let handle: FileHandle
+    /// Keeps buffered and RPC writes of a page apart from direct I/O to it.
+    let ranges: RangeLock
+    let uncommitted: UncommittedWrites
+    private let localDirty = Atomic<Bool>(false)
+    private let serverBehind = Atomic<Bool>(false)
+    private let commitQueued = Atomic<Bool>(false)
+
+    init(handle: FileHandle, budget: UncommittedBudget) {
+        self.handle = handle
+        ranges = RangeLock(capacity: 256)
+        uncommitted = UncommittedWrites(budget: budget)
+    }
+
+    /// A local write has ended: the disk needs an fdatasync and the server a look.
+    func localWriteEnded(offset: UInt64, byteCount: Int, isStable: Bool) {
+        // Loads first: the flags are nearly always up, and a store would bounce the cache line.
+        if !isStable, !localDirty.load(ordering: .relaxed) {
+            localDirty.store(true, ordering: .releasing)
+        }
+        if !serverBehind.load(ordering: .relaxed) { serverBehind.store(true, ordering: .releasing) }
+        if !uncommitted.isEmpty { uncommitted.forget(offset: offset, byteCount: byteCount) }
+    }
+
+    /// Takes the duty to fdatasync; `true` if there is one. Give it back if it fails.
+    func takeLocalDirty() -> Bool {
+        localDirty.exchange(false, ordering: .acquiringAndReleasing)
+    }
+    func putBackLocalDirty() { localDirty.store(true, ordering: .releasing) }
+    var isLocalDirty: Bool { localDirty.load(ordering: .acquiring) }
+
+    /// Takes the duty to make the server look again at the file's attributes.
+    func takeServerBehind() -> Bool {
+        serverBehind.exchange(false, ordering: .acquiringAndReleasing)
+    }
+    func putBackServerBehind() { serverBehind.store(true, ordering: .releasing) }
+    var isServerBehind: Bool { serverBehind.load(ordering: .acquiring) }
+
+    /// Whether the caller is the one to start a background commit.
+    func takeCommitTurn() -> Bool {
+        !commitQueued.exchange(true, ordering: .acquiringAndReleasing)
+    }
+    func endCommitTurn() { commitQueued.store(false, ordering: .releasing) }
+}
+
+/// The files a client has open, by handle, so that every open of one file shares its state.
+final class FileTable: Sendable {
+    private struct Entry {
+        var state: FileState
+        var openCount: Int
+    }
+
+    private let entries = Lock<[FileHandle: Entry]>([:])
+    private let budget: UncommittedBudget
+
+    init(budget: UncommittedBudget) { self.budget = budget }
+
+    /// The file's state, made at its first open. Every call is matched by `closed`.
+    func opened(_ handle: FileHandle) -> FileState {
+        entries.withLock { entries in
+            if let entry = entries[handle] {
+                entries[handle]?.openCount += 1
+                return entry.state
+            }
+            let state = FileState(handle: handle, budget: budget)
+            entries[handle] = Entry(state: state, openCount: 1)
+            return state
+        }
+    }
+
+    func closed(_ handle: FileHandle) {
+        entries.withLock { entries in
+            guard let count = entries[handle]?.openCount else { return }
+            if count == 1 { entries[handle] = nil } else { entries[handle]?.openCount = count - 1 }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+// A connection to one NFS export: the session of the RPC road, the engine of the local road, and
+// the lease that says whether the local road is open.
+package import DirectIO
+internal import Glibc
+public import Logging
+public import NFSClient
+internal import NFSTypes
+internal import SystemPackage
+internal import Synchronization
+internal import Threads
+
+/// A client of one NFS export.
+///
+/// File data goes straight to the server's local file while the server is proved to be on this
+/// host (`locality`), else by RPC; metadata always goes by RPC. Any thread may use it.
+public final class LocalIOClient: Sendable {
+    public let url: NFSURL
+    public let configuration: ClientConfiguration
+    /// The RPC road; metadata calls of programs may use it directly.
+    public let session: NFSSession
+    package let engine: IOEngine
+    package let budget: UncommittedBudget
+    let counters = Counters()
+    let logger: Logger
+    let lane: ControlLane
+    let commitLane: ControlLane
+    let files: FileTable
+    private let openFiles = Lock<[ObjectIdentifier: LocalIOFile]>([:])
+    private let lease: Lease
+    private let isClosed = Lock(false)
+    private let dontCache = Atomic<Bool>(true)
+
+    private init(
+        session: NFSSession, configuration: ClientConfiguration, engine: IOEngine,
+        logger: Logger
+    ) {
+        url = session.url
+        self.session = session
+        self.configuration = configuration
+        self.engine = engine
+        self.logger = logger
+        budget = UncommittedBudget(commitThreshold: configuration.uncommittedByteCount)
+        files = FileTable(budget: budget)
+        lane = ControlLane(threadCount: max(configuration.controlThreads, 1))
+        commitLane = ControlLane(threadCount: 2)
+        lease = Lease(session: session, configuration: configuration, logger: logger)
+    }
+
+    /// Connects to the export and probes whether it is local. Blocks.
+    public static func connectBlocking(
+        to url: NFSURL, configuration: ClientConfiguration = ClientConfiguration(),
+        logger: Logger = Logger(label: "localio")
+    ) throws(LocalIOError) -> LocalIOClient {
+        let session: NFSSession
+        do throws(RPCError) {
+            session = try NFSSession.connectBlocking(
+                to: url, configuration: configuration.session, logger: logger)
+        } catch {
+            throw LocalIOError(.connect, errno: error.errno, "\(error)", cause: error)
+        }
+        return try start(session, configuration, logger)
+    }
+
+    /// Connects to the export and probes whether it is local.
+    public static func connect(
+        to url: NFSURL, configuration: ClientConfiguration = ClientConfiguration(),
+        logger: Logger = Logger(label: "localio")
+    ) async throws(LocalIOError) -> LocalIOClient {
+        let starter = ControlLane(threadCount: 1)
+        guard starter.start() else {
+            throw LocalIOError(.usage, errno: EAGAIN, "no thread to be had for the client")
+        }
+        defer { starter.stop() }
+        return try await starter.run { () throws(LocalIOError) in
+            try connectBlocking(to: url, configuration: configuration, logger: logger)
+        }
+    }
+
+    private static func start(
+        _ session: NFSSession, _ configuration: ClientConfiguration, _ logger: Logger
+    ) throws(LocalIOError) -> LocalIOClient {
+        var settings = configuration.engine
+        // Without a local road the engine only carries completions: it needs no buffers.
+        if configuration.locality == .off { settings.poolByteCount = 0 }
+        let engine: IOEngine
+        do throws(Errno) {
+            engine = try settings.makeEngine()
+        } catch {
+            session.closeBlocking()
+            throw LocalIOError(
+                .local, errno: error.rawValue, "the I/O engine could not start: \(error)")
+        }
+        let client = LocalIOClient(
+            session: session, configuration: configuration, engine: engine, logger: logger)
+        guard client.lane.start(), client.commitLane.start(), client.lease.start(client) else {
+            client.closeBlocking()
+            throw LocalIOError(.usage, errno: EAGAIN, "no thread to be had for the client")
+        }
+        return client
+    }
+
+    /// Whether file data goes the local road now.
+    public var locality: Locality { lease.report.locality }
+
+    /// The last probe's steps.
+    public var probeReport: ProbeReport { lease.report }
+
+    /// The counters so far.
+    public func statistics() -> Statistics {
+        counters.snapshot(engine: engine.statistics, uncommittedBytes: budget.usedBytes)
+    }
+
+    /// Opens a file. Blocks.
+    ///
+    /// - Parameters:
+    ///   - path: below the export, with or without a leading "/"; symbolic links are followed
+    ///     by the client as long as they stay in the export.
+    ///   - mode: permission bits of a file that is created.
+    public func openBlocking(
+        _ path: String, _ access: AccessMode = .readOnly, options: OpenOptions = [],
+        mode: UInt32 = 0o644
+    ) throws(LocalIOError) -> LocalIOFile {
+        try checkOpen()
+        let found = try PathWalk(session: session).open(
+            path, access: access, options: options, mode: mode)
+        let state = files.opened(found.handle)
+        let route = localRoute(of: found, access: access)
+        let file = LocalIOFile(
+            client: self, state: state, path: path, resolvedPath: found.resolvedPath,
+            access: access, route: route)
+        openFiles.withLock { $0[ObjectIdentifier(file)] = file }
+        // The lease may have gone while the file was being opened.
+        if lease.root == nil, case .local = route { file.setRoute(.remote(.leaseRevoked)) }
+        if options.contains(.truncate) { try file.truncateBlocking(to: 0) }
+        return file
+    }
+
+    /// `openBlocking` for async callers.
+    public func open(
+        _ path: String, _ access: AccessMode = .readOnly, options: OpenOptions = [],
+        mode: UInt32 = 0o644
+    ) async throws(LocalIOError) -> LocalIOFile {
+        try await lane.run { () throws(LocalIOError) in
+            try self.openBlocking(path, access, options: options, mode: mode)
+        }
+    }
+
+    /// The road of a file that has just been found at the server.
+    func localRoute(of found: FoundFile, access: AccessMode) -> Route {
+        guard let root = lease.root else { return .remote(lease.reason) }
+        // The server is the judge: without its permission no descriptor is used.
+        guard found.granted.isSuperset(of: access.rights) else { return .remote(.accessDenied) }
+        let outcome = root.open(
+            path: found.resolvedPath, access: access, attributes: found.attributes,
+            buffered: configuration.misalignment == .local && access.canWrite)
+        switch outcome {
+        case .success(let local): return .local(local)
+        case .failure(let error): return .remote(error.reason)
+        }
+    }
+
+    /// Sends all new I/O by RPC; called when the server stops answering.
+    func revokeLocalFiles() {
+        for file in currentFiles() { file.setRoute(.remote(.leaseRevoked)) }
+    }
+
+    /// Opens the local road of every open file again; called after a probe has succeeded.
+    func reopenLocalFiles() {
+        let walk = PathWalk(session: session)
+        for file in currentFiles() {
+            guard case .remote = file.route() else { continue }
+            do throws(LocalIOError) {
+                let found = try walk.find(
+                    handle: file.handle, resolvedPath: file.resolvedPath, access: file.access)
+                file.setRoute(localRoute(of: found, access: file.access))
+            } catch {
+                logger.debug("\(file.path) stays on RPC: \(error)")
+            }
+        }
+    }
+
+    /// Whether buffered edges ask the kernel to drop their pages once written (RWF_DONTCACHE,
+    /// Linux 6.14, and a file system that knows it).
+    var usesDontCache: Bool { dontCache.load(ordering: .relaxed) }
+    func dontCacheIsRefused() { dontCache.store(false, ordering: .relaxed) }
+
+    private func currentFiles() -> [LocalIOFile] { openFiles.withLock { Array($0.values) } }
+
+    func closed(_ file: LocalIOFile) {
+        openFiles.withLock { $0[ObjectIdentifier(file)] = nil }
+        files.closed(file.handle)
+    }
+
+    func checkOpen() throws(LocalIOError) {
+        if isClosed.withLock({ $0 }) { throw .closed("client of \(url)") }
+    }
+
+    /// Commits and closes every open file, then the connection. Later calls do nothing.
+    ///
+    /// Must not be called from a completion.
+    public func closeBlocking() {
+        let first = isClosed.withLock { isClosed in
+            defer { isClosed = true }
+            return !isClosed
+        }
+        guard first else { return }
+        for file in currentFiles() {
+            do throws(LocalIOError) {
+                try file.closeBlocking()
+            } catch {
+                logger.error("closing \(file.path): \(error)")
+            }
+        }
+        lease.stop()
+        commitLane.stop()
+        lane.stop()
+        engine.shutdown()
+        session.closeBlocking()
+    }
+
+    /// `closeBlocking` for async callers.
+    public func close() async {
+        await withCheckedContinuation { waiter in
+            let closer = OwnedThread(name: "lio-close") {
+                self.closeBlocking()
+                waiter.resume()
+            }
+            if closer == nil { waiter.resume() }
+        }
+    }
+}
+
+/// What `open` may do besides opening.
+public struct OpenOptions: OptionSet, Sendable, Hashable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// Make the file if it does not exist.
+    public static let create = OpenOptions(rawValue: 1)
+    /// With `create`: fail if it does.
+    public static let exclusive = OpenOptions(rawValue: 2)
+    /// Cut it to no bytes.
+    public static let truncate = OpenOptions(rawValue: 4)
+}

@@ -1,0 +1,158 @@
+// An open file of an NFS export: what a program reads, writes and commits through.
+internal import DirectIO
+internal import Glibc
+internal import NFSClient
+public import NFSTypes
+internal import Threads
+
+/// Where a segment goes right now.
+package enum Route: Sendable {
+    case local(LocalFile)
+    case remote(FallbackReason)
+}
+
+/// An open file of an NFS export.
+///
+/// Any thread may use it, and many at once. Reads and writes that overlap in time and range have
+/// no order among them, as with pread(2) and pwrite(2). Offsets and lengths are bytes.
+/// Close it: a file that is dropped instead commits nothing.
+public final class LocalIOFile: Sendable {
+    /// The path below the export, as it was opened.
+    public let path: String
+    public let access: AccessMode
+    let client: LocalIOClient
+    let state: FileState
+    /// The path with symbolic links resolved, for opening it locally again.
+    let resolvedPath: String
+    private let road: Lock<Route>
+    private let isClosed = Lock(false)
+
+    init(
+        client: LocalIOClient, state: FileState, path: String, resolvedPath: String,
+        access: AccessMode, route: Route
+    ) {
+        self.client = client
+        self.state = state
+        self.path = path
+        self.resolvedPath = resolvedPath
+        self.access = access
+        road = Lock(route)
+    }
+
+    /// The server's handle of the file.
+    public var handle: FileHandle { state.handle }
+
+    /// Where the next aligned I/O goes: `nil` is the local road, else the reason against it.
+    public var fallbackReason: FallbackReason? {
+        switch route() {
+        case .local: nil
+        case .remote(let reason): reason
+        }
+    }
+
+    func route() -> Route { road.withLock { $0 } }
+
+    /// New I/O takes this road from now on; what is in flight ends on its own.
+    func setRoute(_ route: Route) { road.withLock { $0 = route } }
+
+    func checkOpen() throws(LocalIOError) {
+        if isClosed.withLock({ $0 }) { throw .closed(path) }
+    }
+
+    /// The file's attributes: by statx(2) while the local road is open, else by GETATTR.
+    public func attributesBlocking() throws(LocalIOError) -> FileAttributes {
+        try checkOpen()
+        if case .local(let local) = route(), let status = local.status() {
+            return FileAttributes(status)
+        }
+        refreshServer()
+        do throws(RPCError) {
+            return try client.session.performBlocking(.getAttributes(state.handle))
+        } catch {
+            throw LocalIOError(rpc: error, doing: "attributes of \(path)")
+        }
+    }
+
+    /// `attributesBlocking` for async callers.
+    public func attributes() async throws(LocalIOError) -> FileAttributes {
+        try await client.lane.run { () throws(LocalIOError) in try self.attributesBlocking() }
+    }
+
+    /// Sets the size in bytes, by RPC, with the whole file's range held.
+    public func truncateBlocking(to size: UInt64) throws(LocalIOError) {
+        try checkOpen()
+        try checkWritable("truncate")
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        do throws(RPCError) {
+            _ = try client.session.performBlocking(
+                .setAttributes(state.handle, SetAttributes(size: size), guardChangeTime: nil))
+            state.uncommitted.truncate(to: size)
+        } catch {
+            throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
+        }
+    }
+
+    /// `truncateBlocking` for async callers.
+    public func truncate(to size: UInt64) async throws(LocalIOError) {
+        try await client.lane.run { () throws(LocalIOError) in
+            try self.truncateBlocking(to: size)
+        }
+    }
+
+    /// Writes at the end of the file, with the whole file's range held, and answers the offset
+    /// the bytes were written at. Atomic among this client's appends only: NFS has no append.
+    public func appendBlocking(
+        from bytes: UnsafeRawBufferPointer, stable: StableHow = .unstable
+    ) throws(LocalIOError) -> UInt64 {
+        try checkOpen()
+        try checkWritable("append")
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        let size = try attributesBlocking().size
+        var position = 0
+        while position < bytes.count {
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[position...])
+            let written = try unsafe writeBlocking(
+                from: rest, at: size + UInt64(position), stable: stable, holdsRange: true)
+            guard written > 0 else { break }
+            position += written
+        }
+        return size
+    }
+
+    /// Commits, lets the server see local writes, and closes. Later calls do nothing.
+    ///
+    /// The file is closed even if this throws; the error then is the last word on its bytes.
+    public func closeBlocking() throws(LocalIOError) {
+        let first = isClosed.withLock { isClosed in
+            defer { isClosed = true }
+            return !isClosed
+        }
+        guard first else { return }
+        defer {
+            setRoute(.remote(.leaseRevoked))
+            client.closed(self)
+        }
+        if access.canWrite { try flush() }
+    }
+
+    /// `closeBlocking` for async callers.
+    public func close() async throws(LocalIOError) {
+        try await client.commitLane.run { () throws(LocalIOError) in try self.closeBlocking() }
+    }
+
+    func checkWritable(_ what: String) throws(LocalIOError) {
+        guard access.canWrite else {
+            throw LocalIOError(
+                .usage, errno: EBADF, "\(what) of \(path): opened read-only; open it readWrite")
+        }
+    }
+
+    func checkReadable() throws(LocalIOError) {
+        guard access.canRead else {
+            throw LocalIOError(
+                .usage, errno: EBADF, "read of \(path): opened write-only; open it readWrite")
+        }
+    }
+}

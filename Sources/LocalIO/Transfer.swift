@@ -1,0 +1,152 @@
+// One read or write that is more than a single aligned piece, or that goes by RPC: cut into
+// segments, each on its road, each with its range held; re-driven by RPC where that mends it.
+internal import CLinux
+internal import DirectIO
+internal import Glibc
+internal import NFSClient
+internal import NFSTypes
+internal import Threads
+
+/// A read or write in flight, from its plan to its one completion.
+///
+/// The fast road (an aligned I/O in a channel or a blocking call) does not come through here;
+/// this one may allocate. The caller's memory stays valid until the completion. The result is
+/// the contiguous prefix that was moved, or a negative errno if that is empty (fs/nfs/localio.c
+/// learned this the hard way: a failed head with a written middle must not count the middle).
+@safe
+final class Transfer: @unchecked Sendable {
+    enum Kind: Sendable { case read, write }
+
+    @safe
+    struct Request: @unchecked Sendable {
+        let kind: Kind
+        let offset: UInt64
+        let address: UnsafeMutableRawPointer
+        let byteCount: Int
+        let stable: StableHow
+        /// The caller holds the range already (append).
+        let holdsRange: Bool
+    }
+
+    private struct State {
+        var pending = 0
+        var results: InlineArray<3, Int64> = [0, 0, 0]
+    }
+
+    let file: LocalIOFile
+    let request: Request
+    let plan: SegmentPlan
+    let local: LocalFile?
+    private let started = clinux_monotonic_nanoseconds()
+    private let state = Lock(State())
+    private let completion: @Sendable (Int64) -> Void
+
+    /// - Parameter completion: called exactly once, on any thread; it must not wait.
+    init(
+        file: LocalIOFile, request: Request, route: Route,
+        completion: @escaping @Sendable (Int64) -> Void
+    ) {
+        self.file = file
+        self.request = request
+        self.completion = completion
+        let client = file.client
+        switch route {
+        case .local(let local):
+            self.local = local
+            plan = unsafe SegmentPlan.make(
+                offset: request.offset, byteCount: request.byteCount,
+                memoryAddress: UInt(bitPattern: request.address),
+                isWrite: request.kind == .write, geometry: local.geometry,
+                policy: client.configuration.misalignment)
+            if (0..<plan.count).contains(where: { plan[$0].road == .rpc }) {
+                client.counters.fallBack(Self.misalignment(request, local.geometry))
+            }
+        case .remote(let reason):
+            local = nil
+            plan = SegmentPlan.make(
+                offset: request.offset, byteCount: request.byteCount, memoryAddress: 0,
+                isWrite: request.kind == .write, geometry: nil, policy: .rpc)
+            client.counters.fallBack(reason)
+        }
+    }
+
+    private static func misalignment(
+        _ request: Request, _ geometry: DirectGeometry
+    ) -> FallbackReason {
+        let block = UInt64(
+            request.kind == .write ? geometry.offsetAlignment : geometry.readOffsetAlignment)
+        let fits = request.offset % block == 0 && UInt64(request.byteCount) % block == 0
+        return fits ? .misalignedMemory : .misaligned
+    }
+
+    /// Starts every segment, in ascending order.
+    func start() {
+        let count = plan.count
+        guard count > 0 else { return completion(0) }
+        state.withLock { $0.pending = count }
+        for index in 0..<count { startSegment(index, road: plan[index].road) }
+    }
+
+    private func startSegment(_ index: Int, road: DirectIO.Road) {
+        SegmentRun(transfer: self, index: index, road: road).start()
+    }
+
+    /// The bytes of a segment in the caller's memory.
+    func memory(of segment: Segment) -> UnsafeMutableRawBufferPointer {
+        unsafe UnsafeMutableRawBufferPointer(
+            start: request.address + segment.bufferOffset, count: segment.byteCount)
+    }
+
+    /// A segment has ended; the last one completes the transfer.
+    func segmentEnded(_ index: Int, road: DirectIO.Road, result: Int64) {
+        if result < 0, road != .rpc, Self.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+            file.client.counters.fallBack(.redriven)
+            if result == -Int64(EBADF) || result == -Int64(ESTALE) {
+                file.setRoute(.remote(.localOpenFailed))
+            }
+            return startSegment(index, road: .rpc)
+        }
+        let isLast = state.withLock { state in
+            state.results[index] = result
+            state.pending -= 1
+            return state.pending == 0
+        }
+        record(plan[index], road, result)
+        if isLast { finish() }
+    }
+
+    /// Local errors after submission that another road may not meet; ENOSPC, EDQUOT and EIO
+    /// are the file's own and surface.
+    static func isMendedByRPC(_ errno: Int32) -> Bool {
+        switch errno {
+        case EINVAL, EAGAIN, EBADF, ESTALE, EOPNOTSUPP, ECANCELED, ENOMEM: true
+        default: false
+        }
+    }
+
+    private func record(_ segment: Segment, _ road: DirectIO.Road, _ result: Int64) {
+        guard result >= 0 else { return }
+        if road != .rpc && request.kind == .write && result > 0 {
+            file.state.localWriteEnded(
+                offset: segment.offset, byteCount: Int(result),
+                isStable: request.stable != .unstable)
+        }
+        file.client.counters.record(
+            road == .rpc ? .rpc : .local, byteCount: Int(result),
+            nanoseconds: clinux_monotonic_nanoseconds() - started)
+    }
+
+    private func finish() {
+        let results = state.withLock { $0.results }
+        var moved: Int64 = 0
+        for index in 0..<plan.count {
+            let result = results[index]
+            if result < 0 {
+                return completion(moved > 0 ? moved : result)
+            }
+            moved += result
+            if result < Int64(plan[index].byteCount) { break }
+        }
+        completion(moved)
+    }
+}

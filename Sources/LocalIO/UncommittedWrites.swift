@@ -1,0 +1,220 @@
+// The bytes of UNSTABLE RPC writes, kept until a COMMIT answers with the verifier they were
+// written under, so that a server that restarted in between can be given them again
+// (RFC 1813, section 4.8).
+package import NFSTypes
+internal import Synchronization
+internal import Threads
+
+/// The client-wide bound on kept bytes.
+package final class UncommittedBudget: Sendable {
+    /// Past this many bytes a file is committed in the background.
+    let commitThreshold: Int
+    /// Past this many bytes RPC writes are sent FILE_SYNC, which need no keeping.
+    let limit: Int
+    private let used = Atomic<Int>(0)
+
+    package init(commitThreshold: Int) {
+        self.commitThreshold = commitThreshold
+        self.limit = commitThreshold * 2
+    }
+
+    package var usedBytes: Int { used.load(ordering: .relaxed) }
+
+    /// Sets `byteCount` aside for a write about to be sent; false when the limit is reached.
+    func reserve(_ byteCount: Int) -> Bool {
+        let now = used.add(byteCount, ordering: .relaxed).newValue
+        if now <= limit { return true }
+        used.subtract(byteCount, ordering: .relaxed)
+        return false
+    }
+
+    /// Sets bytes aside that were just released by the piece they are a part of.
+    func retake(_ byteCount: Int) { used.add(byteCount, ordering: .relaxed) }
+
+    func release(_ byteCount: Int) { used.subtract(byteCount, ordering: .relaxed) }
+}
+
+/// One file's kept bytes: disjoint pieces, the newest write of every byte.
+///
+/// Lock order: the file's range lock (of the piece's range) before this one. Any thread.
+package final class UncommittedWrites: Sendable {
+    /// A piece of an UNSTABLE write.
+    package struct Piece: Sendable {
+        package var offset: UInt64
+        package var bytes: [UInt8]
+        /// The verifier that the server answered; nil if its parts answered different ones.
+        package var verifier: WriteVerifier?
+        package var sequence: UInt64
+
+        package var end: UInt64 { offset + UInt64(bytes.count) }
+    }
+
+    // Pieces are cut at region borders, so that finding overlaps looks at one short list.
+    private static let regionByteCount: UInt64 = 1 << 20
+
+    private struct State {
+        var regions: [UInt64: [Piece]] = [:]
+        var lastSequence: UInt64 = 0
+    }
+
+    private let state = Lock(State())
+    private let pieceCount = Atomic<Int>(0)
+    private let budget: UncommittedBudget
+
+    package init(budget: UncommittedBudget) { self.budget = budget }
+
+    deinit { discardAll() }
+
+    /// Whether nothing is kept: one atomic load, for the direct write path.
+    package var isEmpty: Bool { pieceCount.load(ordering: .acquiring) == 0 }
+
+    /// Keeps an answered UNSTABLE write whose bytes the budget has set aside.
+    package func keep(
+        offset: UInt64, bytes: UnsafeRawBufferPointer, verifier: WriteVerifier?
+    ) {
+        state.withLock { state in
+            state.lastSequence += 1
+            cut(&state, from: offset, to: offset + UInt64(bytes.count))
+            var position = 0
+            while position < bytes.count {
+                let start = offset + UInt64(position)
+                let region = start / Self.regionByteCount
+                let room = Int((region + 1) * Self.regionByteCount - start)
+                let byteCount = min(room, bytes.count - position)
+                let slice = unsafe bytes[position..<position + byteCount]
+                let piece = unsafe Piece(
+                    offset: start, bytes: [UInt8](slice), verifier: verifier,
+                    sequence: state.lastSequence)
+                state.regions[region, default: []].append(piece)
+                pieceCount.add(1, ordering: .releasing)
+                position += byteCount
+            }
+        }
+    }
+
+    /// Forgets a range that a newer write has replaced, by whichever road.
+    package func forget(offset: UInt64, byteCount: Int) {
+        guard byteCount > 0, !isEmpty else { return }
+        state.withLock { cut(&$0, from: offset, to: offset + UInt64(byteCount)) }
+    }
+
+    /// Forgets what lies past a new end of file.
+    package func truncate(to size: UInt64) {
+        guard !isEmpty else { return }
+        state.withLock { cut(&$0, from: size, to: UInt64.max) }
+    }
+
+    /// The newest write so far: what a COMMIT sent from now on covers.
+    package var lastSequence: UInt64 { state.withLock { $0.lastSequence } }
+
+    /// Settles a COMMIT: drops what it made stable and answers what must be sent again, oldest
+    /// first. Those stay kept until `settled`.
+    package func committed(
+        through sequence: UInt64, verifier: WriteVerifier
+    ) -> [Piece] {
+        state.withLock { state in
+            var again: [Piece] = []
+            for (region, pieces) in state.regions {
+                var kept: [Piece] = []
+                for piece in pieces {
+                    if piece.sequence > sequence {
+                        kept.append(piece)
+                    } else if piece.verifier == verifier {
+                        drop(piece)
+                    } else {
+                        kept.append(piece)
+                        again.append(piece)
+                    }
+                }
+                state.regions[region] = kept.isEmpty ? nil : kept
+            }
+            return again.sorted { $0.sequence < $1.sequence }
+        }
+    }
+
+    /// What is still kept of a range written at or before `sequence`.
+    ///
+    /// Asked again under the range lock, because a newer write may have replaced a part of it.
+    package func remainder(
+        offset: UInt64, end: UInt64, through sequence: UInt64
+    ) -> [Piece] {
+        state.withLock { state in
+            let pieces = state.regions[offset / Self.regionByteCount] ?? []
+            return pieces.filter {
+                $0.sequence <= sequence && $0.offset < end && $0.end > offset
+            }
+        }
+    }
+
+    /// A piece has reached stable storage: it is kept no longer.
+    package func settled(_ settled: Piece) {
+        state.withLock { state in
+            let region = settled.offset / Self.regionByteCount
+            guard var pieces = state.regions[region] else { return }
+            pieces.removeAll { piece in
+                let same = piece.sequence == settled.sequence && piece.offset == settled.offset
+                if same { drop(piece) }
+                return same
+            }
+            state.regions[region] = pieces.isEmpty ? nil : pieces
+        }
+    }
+
+    private func discardAll() {
+        state.withLock { state in
+            for pieces in state.regions.values {
+                for piece in pieces { drop(piece) }
+            }
+            state.regions = [:]
+        }
+    }
+
+    private func drop(_ piece: Piece) {
+        budget.release(piece.bytes.count)
+        pieceCount.subtract(1, ordering: .releasing)
+    }
+
+    /// Removes `from..<to` from every piece, splitting those that reach over its borders.
+    private func cut(_ state: inout State, from: UInt64, to: UInt64) {
+        let first = from / Self.regionByteCount
+        let last = (to - 1) / Self.regionByteCount
+        if last - first > UInt64(state.regions.count) {
+            for region in state.regions.keys where region >= first && region <= last {
+                cut(&state, region: region, from: from, to: to)
+            }
+        } else {
+            for region in first...last { cut(&state, region: region, from: from, to: to) }
+        }
+    }
+
+    private func cut(_ state: inout State, region: UInt64, from: UInt64, to: UInt64) {
+        guard let pieces = state.regions[region],
+            pieces.contains(where: { $0.offset < to && $0.end > from })
+        else { return }
+        var kept: [Piece] = []
+        for piece in pieces {
+            guard piece.offset < to && piece.end > from else {
+                kept.append(piece)
+                continue
+            }
+            drop(piece)
+            if piece.offset < from {
+                keepPart(of: piece, from: piece.offset, to: from, into: &kept)
+            }
+            if piece.end > to { keepPart(of: piece, from: to, to: piece.end, into: &kept) }
+        }
+        state.regions[region] = kept.isEmpty ? nil : kept
+    }
+
+    private func keepPart(
+        of piece: Piece, from: UInt64, to: UInt64, into kept: inout [Piece]
+    ) {
+        let slice = piece.bytes[Int(from - piece.offset)..<Int(to - piece.offset)]
+        budget.retake(slice.count)
+        pieceCount.add(1, ordering: .releasing)
+        kept.append(
+            Piece(
+                offset: from, bytes: Array(slice), verifier: piece.verifier,
+                sequence: piece.sequence))
+    }
+}

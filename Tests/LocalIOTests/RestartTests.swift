@@ -1,0 +1,162 @@
+// The server dies in the middle and comes back: nothing that a commit acknowledged is lost, and
+// local I/O turns to RPC and returns.
+import Glibc
+import LocalIOBench
+import LocalIOTesting
+import NFSClient
+import Synchronization
+import SystemPackage
+import Testing
+import Threads
+
+@testable import LocalIO
+
+@Suite(.serialized) struct RestartTests {
+    /// Every record has its own place and its own bytes, so that any later look can tell.
+    struct Record {
+        let seed: UInt64
+        static let spacing = 13_000
+
+        func bytes(_ index: Int) -> [UInt8] {
+            var generator = TestGenerator(seed: seed &+ UInt64(index))
+            // Aligned, odd with a middle, and small ones in turn.
+            let count = [4096, 12_345, 700][index % 3]
+            return generator.bytes(count)
+        }
+
+        func offset(_ index: Int) -> Int {
+            let start = index * Self.spacing
+            return index % 3 == 0 ? (start + 4095) / 4096 * 4096 : start
+        }
+    }
+
+    final class Progress: Sendable {
+        let committed = Lock(0)
+        let failure = Lock<String?>(nil)
+        let mustStop = Atomic(false)
+    }
+
+    @Test(arguments: ServerKind.available, [LocalitySetting.automatic, .off])
+    func killingTheServerLosesNothingCommitted(
+        kind: ServerKind, locality: LocalitySetting
+    ) throws {
+        let seed = testSeed()
+        print("restart \(kind) \(locality): LOCALIO_SEED=\(seed)")
+        let site = try Site(kind)
+        let client = try site.connect(locality)
+        let file = try client.openBlocking("records", .readWrite, options: [.create])
+        let record = Record(seed: seed)
+        let progress = Progress()
+        let writer = try #require(
+            OwnedThread(name: "writer") { Self.write(record, to: file, progress) })
+        for _ in 0..<3 {
+            usleep(300_000)
+            site.server.kill9()
+            usleep(200_000)
+            try site.server.restart()
+        }
+        usleep(300_000)
+        progress.mustStop.store(true, ordering: .releasing)
+        writer.join()
+        #expect(progress.failure.withLock { $0 } == nil)
+        let committed = progress.committed.withLock { $0 }
+        #expect(committed > 0)
+        if locality == .automatic {
+            #expect(comesBack(file), "local I/O did not come back")
+            #expect((client.statistics().fallbacks[.leaseRevoked] ?? 0) > 0)
+        }
+        let contents = try site.contents("records")
+        for index in 0..<committed {
+            let bytes = record.bytes(index)
+            let start = record.offset(index)
+            #expect(
+                contents.count >= start + bytes.count
+                    && contents[start..<start + bytes.count].elementsEqual(bytes),
+                "record \(index) of \(committed) is lost, seed \(seed)")
+        }
+        try file.closeBlocking()
+    }
+
+    private static func write(_ record: Record, to file: LocalIOFile, _ progress: Progress) {
+        var index = 0
+        do {
+            while !progress.mustStop.load(ordering: .acquiring) {
+                for _ in 0..<7 {
+                    let bytes = record.bytes(index)
+                    let count = try bytes.withUnsafeBytes {
+                        try file.writeBlocking(from: $0, at: UInt64(record.offset(index)))
+                    }
+                    if count != bytes.count { throw BenchError("short write of \(index)") }
+                    index += 1
+                }
+                try file.commitBlocking()
+                let done = index
+                progress.committed.withLock { $0 = done }
+            }
+        } catch {
+            progress.failure.withLock { $0 = "\(error)" }
+        }
+    }
+
+    /// Whether the file's local road opens again within 5 seconds.
+    private func comesBack(_ file: LocalIOFile) -> Bool {
+        for _ in 0..<100 {
+            if file.fallbackReason == nil { return true }
+            usleep(50_000)
+        }
+        return false
+    }
+
+    /// A server that loses what was not committed is given it again.
+    @Test func uncommittedBytesAreSentAgainAfterARestart() throws {
+        let seed = testSeed()
+        let site = try Site(.embedded, arguments: ["--hold-uncommitted"])
+        let client = try site.connect(.off)
+        let file = try client.openBlocking("held", .readWrite, options: [.create])
+        let record = Record(seed: seed)
+        for index in 0..<50 {
+            let bytes = record.bytes(index)
+            let count = try bytes.withUnsafeBytes {
+                try file.writeBlocking(from: $0, at: UInt64(record.offset(index)))
+            }
+            #expect(count == bytes.count)
+        }
+        // One place is written twice, so that only its newest bytes may come back.
+        let newest = [UInt8](repeating: 7, count: 300)
+        _ = try newest.withUnsafeBytes {
+            try file.writeBlocking(from: $0, at: UInt64(record.offset(1) + 100))
+        }
+        #expect(client.statistics().uncommittedBytes > 0)
+        site.server.kill9()
+        #expect(try site.contents("held").isEmpty, "the server was to hold the bytes back")
+        try site.server.restart()
+        try file.commitBlocking()
+        #expect(client.statistics().resentWrites > 0)
+        #expect(client.statistics().uncommittedBytes == 0)
+        var expected = ReferenceFile()
+        for index in 0..<50 { expected.write(record.bytes(index), at: record.offset(index)) }
+        expected.write(newest, at: record.offset(1) + 100)
+        #expect(try site.contents("held") == expected.bytes, "seed \(seed)")
+    }
+
+    /// A server that no longer answers, though its connection stands, revokes the lease too.
+    @Test func aStoppedServerRevokesAndAContinuedOneGrantsAgain() throws {
+        let site = try Site(.embedded)
+        let client = try site.connect(.automatic) {
+            $0.heartbeatInterval = .milliseconds(50)
+            $0.heartbeatTimeout = .milliseconds(300)
+        }
+        let file = try client.openBlocking("file", .readWrite, options: [.create])
+        #expect(file.fallbackReason == nil)
+        kill(site.server.processIdentifier, SIGSTOP)
+        var revoked = false
+        for _ in 0..<100 where !revoked {
+            usleep(50_000)
+            revoked = file.fallbackReason == .leaseRevoked
+        }
+        kill(site.server.processIdentifier, SIGCONT)
+        #expect(revoked)
+        #expect(client.locality == .remote(.leaseRevoked) || client.locality == .local(.nonceFile))
+        #expect(comesBack(file))
+    }
+}

@@ -1,0 +1,253 @@
+// What happens when the server dies, stalls, is not there, or the caller changes its mind.
+import Glibc
+import NFSClient
+import NFSTypes
+import Testing
+
+extension AgainstGanesha {
+    @Suite(.serialized)
+    final class RecoveryTests {
+        let ganesha: PrivateGanesha
+
+        init() throws { ganesha = try PrivateGanesha() }
+
+        func connect(_ configuration: SessionConfiguration = SessionConfiguration()) throws
+            -> (NFSSession, FileHandle)
+        {
+            var configuration = configuration
+            configuration.reconnectDelay = .milliseconds(5)
+            configuration.reconnectDelayLimit = .milliseconds(50)
+            let session = try NFSSession.connectBlocking(
+                to: ganesha.url, configuration: configuration)
+            _ = try session.performBlocking(
+                .create(session.root, "data", mode: .unchecked(SetAttributes(mode: 0o644))))
+            let file = try session.performBlocking(.lookup(session.root, "data")).handle
+            return (session, file)
+        }
+
+        func openDescriptorCount() -> Int {
+            guard let directory = opendir("/proc/self/fd") else { return -1 }
+            defer { closedir(directory) }
+            var count = 0
+            while readdir(directory) != nil { count += 1 }
+            return count
+        }
+
+        @Test func hardRecoveryBringsEveryRequestThrough() throws {
+            let (session, file) = try connect()
+            defer { session.closeBlocking() }
+            let count = 50
+            let blocks = (0..<count).map { Pattern(byteCount: 65_536, seed: UInt64($0) + 1) }
+            let written = Gathering(count: count)
+            ganesha.suspend()
+            for (index, block) in blocks.enumerated() {
+                session.write(
+                    file, offset: UInt64(index * 65_536),
+                    from: UnsafeRawBufferPointer(block.buffer), stable: .fileSync
+                ) { written.add($0.map(\.byteCount)) }
+            }
+            ganesha.kill()
+            try ganesha.start()
+            #expect(written.wait() == Array(repeating: .success(65_536), count: count))
+
+            let targets = (0..<count).map { _ in Pattern(byteCount: 65_536, seed: 0) }
+            let read = Gathering(count: count)
+            ganesha.suspend()
+            for (index, target) in targets.enumerated() {
+                session.read(file, offset: UInt64(index * 65_536), into: target.buffer) {
+                    read.add($0.map(\.byteCount))
+                }
+            }
+            ganesha.kill()
+            try ganesha.start()
+            #expect(read.wait() == Array(repeating: .success(65_536), count: count))
+            for index in 0..<count {
+                #expect(targets[index].equals(blocks[index], byteCount: 65_536))
+            }
+            let statistics = session.statistics
+            #expect(statistics.reconnects >= 2)
+            #expect(statistics.retransmissions > 0)
+            #expect(statistics.inFlight == 0)
+        }
+
+        @Test func softRecoveryGivesUp() throws {
+            let (session, file) = try connect(SessionConfiguration(recovery: .soft(retries: 2)))
+            defer { session.closeBlocking() }
+            let targets = (0..<50).map { _ in Pattern(byteCount: 4096, seed: 0) }
+            let answers = Gathering(count: 50)
+            ganesha.suspend()
+            for target in targets {
+                session.read(file, offset: 0, into: target.buffer) {
+                    answers.add($0.map(\.byteCount))
+                }
+            }
+            ganesha.kill()
+            let failures = answers.wait().filter { if case .failure = $0 { true } else { false } }
+            #expect(failures.count == 50)
+            let error = #expect(throws: RPCError.self) {
+                try session.performBlocking(.getAttributes(file))
+            }
+            guard case .unreachable = error?.cause else {
+                Issue.record("not unreachable: \(String(describing: error))")
+                return
+            }
+            #expect(error?.description.contains("127.0.0.1:\(ganesha.nfsPort)") == true)
+            try ganesha.start()
+            #expect(throws: Never.self) {
+                for _ in 0..<100 {
+                    if (try? session.performBlocking(.getAttributes(file))) != nil { break }
+                }
+                return try session.performBlocking(.getAttributes(file))
+            }
+        }
+
+        @Test func softTimeoutOfAStalledServer() throws {
+            var configuration = SessionConfiguration(connections: 1, recovery: .soft(retries: 1))
+            configuration.requestTimeout = .milliseconds(100)
+            let (session, file) = try connect(configuration)
+            defer { session.closeBlocking() }
+            ganesha.suspend()
+            let error = #expect(throws: RPCError.self) {
+                try session.performBlocking(.getAttributes(file))
+            }
+            #expect(error?.cause == .timedOut)
+            #expect(session.statistics.retransmissions == 1)
+            ganesha.resume()
+            let attributes = try session.performBlocking(.getAttributes(file))
+            #expect(attributes.type == .regular)
+        }
+
+        @Test func aCallThatMayHaveHappenedIsNotRepeated() throws {
+            let (session, _) = try connect()
+            defer { session.closeBlocking() }
+            ganesha.suspend()
+            let answer = Gathering(count: 1)
+            session.start(.makeDirectory(session.root, "d", SetAttributes(mode: 0o755))) {
+                answer.add($0.map { _ in 0 })
+            }
+            usleep(20_000)
+            ganesha.kill()
+            guard case .failure(let error)? = answer.wait().first else {
+                Issue.record("it was answered")
+                return
+            }
+            #expect(error.cause == .connectionLost(mayHaveExecuted: true))
+            // Made while no connection stands, so never sent: it goes out when the server is back.
+            let later = Gathering(count: 1)
+            session.start(.makeDirectory(session.root, "e", SetAttributes(mode: 0o755))) {
+                later.add($0.map { _ in 0 })
+            }
+            try ganesha.start()
+            #expect(later.wait() == [.success(0)])
+        }
+
+        @Test func observersHearAboutIdleConnections() throws {
+            let (session, file) = try connect()
+            defer { session.closeBlocking() }
+            let log = EventLog()
+            session.setConnectionObserver { log.add($0) }
+            let before = openDescriptorCount()
+            for round in 1...3 {
+                ganesha.kill()
+                for connection in 0..<2 {
+                    let isHeard = log.wait { event in
+                        guard case .lost(connection, let incarnation, _) = event else {
+                            return false
+                        }
+                        return incarnation >= UInt64(round)
+                    }
+                    #expect(isHeard)
+                }
+                #expect(!session.isConnected)
+                try ganesha.start()
+                for connection in 0..<2 {
+                    let isHeard = log.wait { event in
+                        guard case .restored(connection, let incarnation) = event else {
+                            return false
+                        }
+                        return incarnation > UInt64(round)
+                    }
+                    #expect(isHeard)
+                }
+                _ = try session.performBlocking(.getAttributes(file))
+                #expect(session.isConnected)
+            }
+            #expect(session.statistics.reconnects >= 6)
+            #expect(openDescriptorCount() == before)
+        }
+
+        @Test func cancelledRequestsEndOnceAndLateRepliesTouchNothing() throws {
+            let (session, file) = try connect(SessionConfiguration(connections: 1))
+            defer { session.closeBlocking() }
+            let block = Pattern(byteCount: 4096, seed: 9)
+            _ = try session.writeBlocking(
+                file, offset: 0, from: UnsafeRawBufferPointer(block.buffer), stable: .fileSync)
+            let target = Pattern(byteCount: 4096, seed: 0)
+            let large = Pattern(byteCount: 3 << 20, seed: 0)
+            let answers = Gathering(count: 2)
+            ganesha.suspend()
+            let first = session.read(file, offset: 0, into: target.buffer) {
+                answers.add($0.map(\.byteCount))
+            }
+            let second = session.read(file, offset: 0, into: large.buffer) {
+                answers.add($0.map(\.byteCount))
+            }
+            usleep(20_000)
+            session.cancel(first)
+            session.cancel(second)
+            session.cancel(first)
+            let causes = answers.wait().map { result -> RPCError.Cause? in
+                if case .failure(let error) = result { return error.cause }
+                return nil
+            }
+            #expect(causes == [.cancelled, .cancelled])
+            ganesha.resume()
+            _ = try session.performBlocking(.getAttributes(file))
+            #expect(target.equals(Pattern(byteCount: 4096, seed: 0), byteCount: 4096))
+            #expect(answers.soFar == 2)
+            #expect(session.statistics.inFlight == 0)
+        }
+
+        @Test func cancellingATaskCancelsItsCall() async throws {
+            let (session, file) = try connect()
+            ganesha.suspend()
+            let task = Task { try await session.perform(.getAttributes(file)) }
+            usleep(20_000)
+            task.cancel()
+            let error = await #expect(throws: RPCError.self) { try await task.value }
+            #expect(error?.cause == .cancelled)
+            ganesha.resume()
+            await session.close()
+        }
+
+        @Test func closingFailsWhatIsPending() throws {
+            let (session, file) = try connect()
+            ganesha.suspend()
+            let answers = Gathering(count: 3)
+            for _ in 0..<3 { session.start(.getAttributes(file)) { answers.add($0.map { _ in 0 }) } }
+            session.closeBlocking()
+            ganesha.resume()
+            let causes = answers.wait().map { result -> RPCError.Cause? in
+                if case .failure(let error) = result { return error.cause }
+                return nil
+            }
+            #expect(causes == [.closed, .closed, .closed])
+            let error = #expect(throws: RPCError.self) { try session.performBlocking(.null) }
+            #expect(error?.cause == .closed)
+            session.closeBlocking()
+        }
+
+        @Test func aDeadPortIsNamed() throws {
+            let port = unusedPort()
+            let url = try NFSURL("nfs://127.0.0.1:\(port)/export")
+            let error = #expect(throws: RPCError.self) { try NFSSession.connectBlocking(to: url) }
+            #expect(error?.description.contains("127.0.0.1:\(port)") == true)
+            #expect(error?.description.contains("refused") == true, "\(String(describing: error))")
+            let nobody = try NFSURL("nfs://no-such-host.invalid/export")
+            let unresolved = #expect(throws: RPCError.self) {
+                try NFSSession.connectBlocking(to: nobody)
+            }
+            #expect(unresolved?.description.contains("no-such-host.invalid") == true)
+        }
+    }
+}
