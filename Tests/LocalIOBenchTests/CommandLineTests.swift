@@ -2,6 +2,7 @@
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import SystemPackage
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
