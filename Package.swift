@@ -116,7 +116,11 @@ let package = Package(
             ],
             swiftSettings: strictTests),
         .testTarget(
-            name: "LocalIOTests", dependencies: ["LocalIO", "LocalIOTesting", "NFSClient"],
+            name: "LocalIOTests",
+            dependencies: [
+                "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
+                "Threads", "CAllocationCounter", "localiod", logging, system,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOServerTests",

@@ -96,7 +96,9 @@ struct clocaliorpc_cursor {
     XDR xdr;
 };
 
-clocaliorpc_cursor *clocaliorpc_cursor_create(void) { return calloc(1, sizeof(clocaliorpc_cursor)); }
+clocaliorpc_cursor *clocaliorpc_cursor_create(void) {
+    return calloc(1, sizeof(clocaliorpc_cursor));
+}
 void clocaliorpc_cursor_destroy(clocaliorpc_cursor *cursor) { free(cursor); }
 
 void clocaliorpc_cursor_decode(clocaliorpc_cursor *cursor, const void *bytes, size_t byte_count) {

@@ -222,7 +222,8 @@ final class Connection: Sendable {
     /// xdrrec's source of bytes.
     fileprivate func receive(_ buffer: UnsafeMutableRawPointer, _ byteCount: Int) -> Int {
         while true {
-            let count = unsafe recv(socket, buffer, byteCount, Int32(truncatingIfNeeded: Int(MSG_DONTWAIT)))
+            let flags = Int32(truncatingIfNeeded: Int(MSG_DONTWAIT))
+            let count = unsafe recv(socket, buffer, byteCount, flags)
             if count >= 0 { return count }
             if errno == EINTR { continue }
             if errno != EAGAIN || state.withLock({ $0.isDead }) { return -1 }

@@ -14,6 +14,9 @@ internal import Threads
 /// survive the server's death at once, and a crash of the machine when the file system's journal
 /// has them.
 ///
+/// It remembers no replies: a call that is sent again after its connection was lost is carried
+/// out again, so a client must expect `NFS3ERR_NOENT` for its own REMOVE, as RFC 1813 warns.
+///
 /// Every method may be called from any thread.
 public final class EmbeddedServer: Sendable {
     private struct Running {
@@ -24,6 +27,7 @@ public final class EmbeddedServer: Sendable {
 
     private enum State {
         case new
+        case starting
         case running(Running)
         case stopped
     }
@@ -37,12 +41,27 @@ public final class EmbeddedServer: Sendable {
 
     deinit { stop() }
 
-    /// Opens the directory, listens, and answers from then on. Once per server.
+    /// Opens the directory, listens, and answers from then on. Succeeds once per server.
     public func start() throws(ServerError) {
         try check()
-        guard state.withLock({ if case .new = $0 { true } else { false } }) else {
+        let isFirst = state.withLock { state in
+            guard case .new = state else { return false }
+            state = .starting
+            return true
+        }
+        guard isFirst else {
             throw ServerError(.alreadyStarted, "this server was started before; make another")
         }
+        do throws(ServerError) {
+            let running = try run()
+            state.withLock { $0 = .running(running) }
+        } catch {
+            state.withLock { $0 = .new }
+            throw error
+        }
+    }
+
+    private func run() throws(ServerError) -> Running {
         let service = Service(
             configuration: configuration, export: try Export(directory: configuration.directory))
         let listener = try Listener(service: service)
@@ -57,13 +76,13 @@ public final class EmbeddedServer: Sendable {
             throw ServerError(
                 .system, "the system gives no more threads; ask for fewer workers", errno: EAGAIN)
         }
-        state.withLock { $0 = .running(running) }
         configuration.logger.info(
             "serving",
             metadata: [
                 "directory": "\(service.export.path)", "port": "\(listener.port)",
                 "credentials": service.export.honoursCredentials ? "honoured" : "ignored",
             ])
+        return running
     }
 
     /// The TCP port it listens at, or nil when it is not running.

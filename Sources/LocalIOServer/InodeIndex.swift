@@ -2,6 +2,7 @@
 internal import CLinux
 internal import Glibc
 internal import NFSTypes
+internal import Synchronization
 internal import Threads
 
 /// Remembers the last known place of each inode; filled as names are looked up, rebuilt by a
@@ -14,17 +15,15 @@ final class InodeIndex: Sendable {
         var name: FileName
     }
 
-    private struct Scan {
-        var generation = 0
-        var isComplete = true
-    }
-
     private let export: Export
     private let limit: Int
     private let places = Lock([UInt64: Place]())
     /// Held through a whole scan, against this lock's usual rule: whoever wants another scan
     /// has nothing better to do than wait for this one. Taken before `places`.
-    private let scan = Lock(Scan())
+    private let scan = Lock(())
+    /// Scans so far; written with `scan` held.
+    private let generation = Atomic<Int>(0)
+    private let isComplete = Atomic<Bool>(true)
 
     init(export: Export, limit: Int) {
         self.export = export
@@ -43,18 +42,17 @@ final class InodeIndex: Sendable {
 
     /// Opens the file of `handle` with O_PATH.
     func open(_ handle: FileHandle, inode: UInt64) throws(Refusal) -> Node {
-        let before = scan.withLock { $0.generation }
+        let before = generation.load(ordering: .acquiring)
         if let node = try? openKnown(handle, inode: inode) { return node }
-        let isComplete = scan.withLock { scan in
-            // Another thread scanned while this one waited for the lock.
-            if scan.generation != before { return scan.isComplete }
-            scan.isComplete = rebuild()
-            scan.generation += 1
-            return scan.isComplete
+        scan.withLock { _ in
+            // Another thread may have scanned while this one waited for the lock.
+            if generation.load(ordering: .acquiring) != before { return }
+            isComplete.store(rebuild(), ordering: .releasing)
+            generation.add(1, ordering: .acquiringAndReleasing)
         }
         if let node = try? openKnown(handle, inode: inode) { return node }
         // An unfinished scan proves nothing about the file.
-        throw Refusal(isComplete ? .stale : .serverFault)
+        throw Refusal(isComplete.load(ordering: .acquiring) ? .stale : .serverFault)
     }
 
     private func openKnown(_ handle: FileHandle, inode: UInt64) throws(Refusal) -> Node {

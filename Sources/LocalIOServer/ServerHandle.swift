@@ -17,7 +17,8 @@ package import NFSTypes
 ///
 /// Nothing in it changes when the server starts again. The generation tells a recycled inode
 /// from the file that had its number before: such a handle is `NFS3ERR_STALE`. With kind 1,
-/// `open_by_handle_at` on any descriptor of the export's file system opens the file.
+/// `open_by_handle_at` on any descriptor of the export's file system opens the file; that it lies
+/// below the exported directory is not checked again (the kernel's `no_subtree_check`).
 package struct ServerHandle: Hashable, Sendable {
     /// What tells two files of one inode number apart.
     package enum Generation: Hashable, Sendable {

@@ -3,6 +3,7 @@ internal import CLinux
 internal import Glibc
 internal import Logging
 internal import NFSTypes
+internal import Synchronization
 internal import Threads
 
 /// One running server's shared state. Any thread.
@@ -16,8 +17,7 @@ final class Service: Sendable {
     let inodeLocks = InodeLocks()
     let mounts = MountList()
     let queue = RequestQueue()
-    /// The boot verifier: another one each time a server starts.
-    let verifier: UInt64
+    private let bootVerifier: Atomic<UInt64>
 
     init(configuration: ServerConfiguration, export: Export) {
         self.configuration = configuration
@@ -26,7 +26,16 @@ final class Service: Sendable {
         openFiles = OpenFiles(limit: configuration.limits.openFiles)
         faults = FaultInjector(configuration.faults)
         held = configuration.faults.holdUncommitted ? HeldWrites() : nil
-        verifier = UInt64.random(in: 1...UInt64.max)
+        bootVerifier = Atomic(UInt64.random(in: 1...UInt64.max))
+    }
+
+    /// The write verifier: another one each time a server starts.
+    var verifier: UInt64 { bootVerifier.load(ordering: .acquiring) }
+
+    /// After a failed fsync the kernel may have dropped what others wrote and not committed:
+    /// with another verifier every client sends its uncommitted writes again.
+    func changeVerifier() {
+        bootVerifier.store(UInt64.random(in: 1...UInt64.max), ordering: .releasing)
     }
 
     var logger: Logger { configuration.logger }

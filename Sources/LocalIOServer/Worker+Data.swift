@@ -82,6 +82,8 @@ extension Worker {
             let asked = try service.faults.writeByteCount(bytes.count)
             let taken = unsafe UnsafeRawBufferPointer(rebasing: bytes[..<asked])
             let isHeld = service.held != nil && stable == .unstable
+            // Before the write: if it changes meanwhile, this write may be among the lost.
+            let verifier = service.verifier
             let inode = ServerHandle.inode(of: handle)
             try service.inodeLocks.withLock(inode) { () throws(Refusal) in
                 let before = try status(handle, file.descriptor)
@@ -98,25 +100,28 @@ extension Worker {
                 }
                 weak.after = try status(handle, file.descriptor)
             }
-            if !isHeld { try Self.settle(file.descriptor, stable) }
+            if !isHeld { try settle(file.descriptor, stable) }
             output.put(NFSStatus.ok)
             output.putWeakCache(before: weak.before, after: weak.after)
             output.put(UInt32(asked))
             output.put(stable.rawValue)
-            output.put(service.verifier)
+            output.put(verifier)
         } catch {
             fail(error, at: start, weak)
         }
     }
 
-    private static func settle(_ file: Int32, _ stable: StableHow) throws(Refusal) {
+    private func settle(_ file: Int32, _ stable: StableHow) throws(Refusal) {
         let result =
             switch stable {
             case .unstable: Int32(0)
             case .dataSync: fdatasync(file)
             case .fileSync: fsync(file)
             }
-        if result != 0 { throw Refusal(errno: errno) }
+        if result == 0 { return }
+        let code = errno
+        service.changeVerifier()
+        throw Refusal(errno: code)
     }
 
     /// The whole file is synced, whatever range is asked for.
@@ -137,7 +142,7 @@ extension Worker {
                 try require(.writing, file.descriptor, before)
                 try service.held?.release(handle, to: file.descriptor)
             }
-            if fsync(file.descriptor) != 0 { throw Refusal(errno: errno) }
+            try settle(file.descriptor, .fileSync)
             weak.after = try status(handle, file.descriptor)
             output.put(NFSStatus.ok)
             output.putWeakCache(before: weak.before, after: weak.after)

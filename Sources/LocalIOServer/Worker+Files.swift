@@ -77,7 +77,8 @@ extension Worker {
     }
 
     private func openParent(_ directory: Int32) throws(Refusal) -> Node {
-        let raw = unsafe openat(directory, "..", clinux_o_path | clinux_o_directory | clinux_o_cloexec)
+        let flags = clinux_o_path | clinux_o_directory | clinux_o_cloexec
+        let raw = unsafe openat(directory, "..", flags)
         guard raw >= 0 else { throw Refusal(errno: errno) }
         return try Node(Descriptor(raw: raw))
     }

@@ -53,7 +53,8 @@ final class Worker {
         peer = work.connection.peer
         let result = unsafe clocaliorpc_get_call(input.cursor, header)
         if result == CLOCALIORPC_CALL_NONSENSE {
-            service.logger.debug("dropped a connection that sent no call", metadata: ["peer": "\(peer)"])
+            service.logger.debug(
+                "dropped a connection that sent no call", metadata: ["peer": "\(peer)"])
             work.connection.abort()
             work.connection.dismiss(work.request)
             return

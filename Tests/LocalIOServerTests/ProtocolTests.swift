@@ -138,7 +138,8 @@ import Testing
         var random = Seeded("hostileBytesEndOnlyTheirOwnConnection")
         let marks: [[UInt8]] = [
             [0xff, 0xff, 0xff, 0xff], [0x7f, 0xff, 0xff, 0xff], [0x80, 0, 0, 0], [0, 0, 0, 0],
-            [0x80, 0, 0, 4, 0, 0, 0, 1], [0x80, 0, 0, 3, 1, 2, 3], Array("GET / HTTP/1.1\r\n\r\n".utf8),
+            [0x80, 0, 0, 4, 0, 0, 0, 1], [0x80, 0, 0, 3, 1, 2, 3],
+            Array("GET / HTTP/1.1\r\n\r\n".utf8),
         ]
         for mark in marks {
             let client = try RawClient(port: served.port)

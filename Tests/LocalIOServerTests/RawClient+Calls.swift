@@ -16,7 +16,9 @@ extension RawClient {
         return (status, status == .ok ? results.attributes() : nil)
     }
 
-    func lookUp(_ directory: [UInt8], _ name: String) throws -> (status: NFSStatus, handle: [UInt8]) {
+    func lookUp(
+        _ directory: [UInt8], _ name: String
+    ) throws -> (status: NFSStatus, handle: [UInt8]) {
         var results = try nfs(3) {
             $0.opaque(directory)
             $0.string(name)
@@ -70,8 +72,9 @@ extension RawClient {
         return Self.made(&results)
     }
 
-    func makeSymbolicLink(_ directory: [UInt8], _ name: String, to path: String) throws -> NFSStatus
-    {
+    func makeSymbolicLink(
+        _ directory: [UInt8], _ name: String, to path: String
+    ) throws -> NFSStatus {
         var results = try nfs(10) {
             $0.opaque(directory)
             $0.string(name)
@@ -87,8 +90,9 @@ extension RawClient {
         return (status, results.opaque())
     }
 
-    func remove(_ directory: [UInt8], _ name: String, isDirectory: Bool = false) throws -> NFSStatus
-    {
+    func remove(
+        _ directory: [UInt8], _ name: String, isDirectory: Bool = false
+    ) throws -> NFSStatus {
         var results = try nfs(isDirectory ? 13 : 12) {
             $0.opaque(directory)
             $0.string(name)

@@ -132,7 +132,9 @@ final class RawClient {
         var bytes = [UInt8](repeating: 0, count: count)
         var done = 0
         while done < count {
-            let got = bytes[done...].withUnsafeMutableBytes { recv(socket, $0.baseAddress, $0.count, 0) }
+            let got = bytes[done...].withUnsafeMutableBytes {
+                recv(socket, $0.baseAddress, $0.count, 0)
+            }
             if got <= 0 { return nil }
             done += got
         }

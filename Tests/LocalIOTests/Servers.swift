@@ -2,6 +2,7 @@
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import Logging
 import NFSClient
 import SystemPackage
 
@@ -67,8 +68,11 @@ final class Site {
         configuration.locality = locality
         configuration.misalignment = policy
         change(&configuration)
+        // Lost connections are what many of these tests make: only errors are news.
+        var logger = Logger(label: "localio-tests")
+        logger.logLevel = .error
         let client = try LocalIOClient.connectBlocking(
-            to: NFSURL(server.url), configuration: configuration)
+            to: NFSURL(server.url), configuration: configuration, logger: logger)
         clients.append(client)
         return client
     }
