@@ -45,7 +45,8 @@ curing *curing_create(unsigned entries, bool one_thread, int *error) {
         base | SETUP_DISABLED,
     };
     int status = -EINVAL;
-    for (unsigned index = 0; status == -EINVAL && index < sizeof choices / sizeof *choices; index++) {
+    const unsigned count = sizeof choices / sizeof *choices;
+    for (unsigned index = 0; status == -EINVAL && index < count; index++) {
         struct io_uring_params parameters;
         memset(&parameters, 0, sizeof parameters);
         parameters.flags = choices[index];

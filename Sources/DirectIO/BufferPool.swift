@@ -238,10 +238,8 @@ package final class BufferPool: @unchecked Sendable {
         let start = UInt(bitPattern: address)
         for index in 0..<ranges.count {
             let range = ranges[index]
-            if start >= range.start, start &- range.start &+ UInt(byteCount) <= UInt(range.byteCount)
-            {
-                return Int32(index)
-            }
+            let end = start &- range.start &+ UInt(byteCount)
+            if start >= range.start && end <= UInt(range.byteCount) { return Int32(index) }
         }
         return -1
     }

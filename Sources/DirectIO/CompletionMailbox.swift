@@ -46,24 +46,32 @@ package final class CompletionMailbox: @unchecked Sendable {
 
     /// Hands a result to the owner. Any thread but the owner's while the box may be full.
     package func post(token: UInt64, result: Int64) {
-        put(Message(token: token, result: result, isSlot: false))
+        if put(Message(token: token, result: result, isSlot: false)) { ring() }
     }
 
     /// A completion that posts here; the mailbox must outlive it.
     package func completion(token: UInt64) -> IOCompletion {
-        unsafe IOCompletion(
+        var completion = unsafe IOCompletion(
             function: postToMailbox, context: Unmanaged.passUnretained(self).toOpaque(),
             token: token)
+        completion.mailboxKind = .message
+        return completion
     }
 
     /// The same for a slot of the owner's table.
     func slotCompletion(_ userData: UserData) -> IOCompletion {
-        unsafe IOCompletion(
+        var completion = unsafe IOCompletion(
             function: postSlotToMailbox, context: Unmanaged.passUnretained(self).toOpaque(),
             token: userData.rawValue)
+        completion.mailboxKind = .slot
+        return completion
     }
 
-    fileprivate func put(_ message: Message) {
+    /// Wakes the owner.
+    func ring() { doorbell.ring() }
+
+    /// - Returns: the owner sleeps: `ring` when no more follows at once.
+    func put(_ message: Message) -> Bool {
         while true {
             var gate: Gate?
             var mustRing = false
@@ -84,8 +92,8 @@ package final class CompletionMailbox: @unchecked Sendable {
                 mustRing = state.isAsleep
                 state.isAsleep = false
             }
-            if mustRing { doorbell.ring() }
-            guard let gate else { return }
+            guard let gate else { return mustRing }
+            if mustRing { ring() }
             _ = gate.wait()
             Gate.giveBack(gate)
         }
@@ -135,18 +143,30 @@ package final class CompletionMailbox: @unchecked Sendable {
     }
 }
 
+// The reference is counted here: once the message is in, the owner may take it and go.
 private func postToMailbox(_ context: UnsafeMutableRawPointer?, _ token: UInt64, _ result: Int64) {
     guard let context = unsafe context else { return }
-    unsafe Unmanaged<CompletionMailbox>.fromOpaque(context)._withUnsafeGuaranteedRef {
-        $0.put(.init(token: token, result: result, isSlot: false))
-    }
+    let mailbox = unsafe Unmanaged<CompletionMailbox>.fromOpaque(context).takeUnretainedValue()
+    if mailbox.put(.init(token: token, result: result, isSlot: false)) { mailbox.ring() }
 }
 
 private func postSlotToMailbox(
     _ context: UnsafeMutableRawPointer?, _ token: UInt64, _ result: Int64
 ) {
     guard let context = unsafe context else { return }
-    unsafe Unmanaged<CompletionMailbox>.fromOpaque(context)._withUnsafeGuaranteedRef {
-        $0.put(.init(token: token, result: result, isSlot: true))
+    let mailbox = unsafe Unmanaged<CompletionMailbox>.fromOpaque(context).takeUnretainedValue()
+    if mailbox.put(.init(token: token, result: result, isSlot: true)) { mailbox.ring() }
+}
+
+extension IOCompletion {
+    /// The mailbox behind this completion, so that a worker can tell it of many results and
+    /// ring once; nil for any other function.
+    var mailbox: CompletionMailbox? {
+        guard mailboxKind != .none, let context = unsafe context else { return nil }
+        return unsafe Unmanaged<CompletionMailbox>.fromOpaque(context).takeUnretainedValue()
+    }
+
+    func message(_ result: Int64) -> CompletionMailbox.Message {
+        .init(token: token, result: result, isSlot: mailboxKind == .slot)
     }
 }

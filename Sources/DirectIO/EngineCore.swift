@@ -232,14 +232,17 @@ final class EngineCore: @unchecked Sendable {
         var count = 0
         /// Nothing will come any more.
         var isClosed = false
+        /// Counted as asleep: the doorbell will be rung for new work. Else ask again.
+        var isAsleep = false
         /// Cancel wishes copied out for this worker.
         var wishes = 0
     }
 
     /// Gives a worker up to `room` requests, and tells how many it has `finished` since it last
-    /// asked. If there is nothing, the worker counts as asleep until its doorbell rings.
+    /// asked. If there is nothing, or with `sleeps`, it counts as asleep until its doorbell rings.
     func take(
-        worker: Int, room: Int, finished: Int, wishes: UnsafeMutablePointer<CancelWish>,
+        worker: Int, room: Int, finished: Int, sleeps: Bool,
+        wishes: UnsafeMutablePointer<CancelWish>,
         _ body: (Request) -> Void
     ) -> Take {
         var take = Take()
@@ -261,10 +264,9 @@ final class EngineCore: @unchecked Sendable {
             }
             if state.wishCount > 0 { unsafe take.wishes = state.takeWishes(bit, wishes) }
             take.isClosed = state.isClosed && state.count == 0
-            if take.count == room {
-                state.full |= bit
-            } else {
-                state.sleepers |= bit
+            take.isAsleep = sleeps || take.count == 0
+            if take.isAsleep {
+                if take.count == room { state.full |= bit } else { state.sleepers |= bit }
             }
             if state.count > 0 { sleeper = state.chooseSleeper(backlog: backlog) }
         }

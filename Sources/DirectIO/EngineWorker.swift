@@ -82,7 +82,7 @@ enum EngineWorker {
         var request: Request?
         while true {
             let take = unsafe core.take(
-                worker: index, room: 1, finished: finished, wishes: wishes
+                worker: index, room: 1, finished: finished, sleeps: false, wishes: wishes
             ) { request = $0 }
             finished = 0
             if var current = request {

@@ -1,24 +1,43 @@
 // A place for one thread to wait for one result; pooled, so that waiting allocates nothing.
+internal import Synchronization
 internal import Threads
 
 /// Opened once per wait by whoever has the result.
 @safe
 final class Gate: @unchecked Sendable {
     private let semaphore = Semaphore()
-    /// Written before `semaphore` is signalled, read after it was taken.
-    private var result: Int64 = 0
+    /// Released by `open`, acquired by whoever waited: this, and not the semaphore or the
+    /// continuation alone, orders everything before `open` for sanitizers, too.
+    private let result = Atomic<Int64>(0)
+    /// Resumed by `open` instead of the semaphore. Set before the gate is handed to anyone.
+    private var continuation: UnsafeContinuation<Void, Never>?
     fileprivate var next: Gate?
     /// The next in a list of waiters, owned by the lock that keeps the list.
     var nextWaiter: Gate?
 
     func open(_ result: Int64) {
-        self.result = result
-        semaphore.signal()
+        let continuation = unsafe self.continuation
+        self.result.store(result, ordering: .releasing)
+        if let continuation = unsafe continuation {
+            unsafe continuation.resume()
+        } else {
+            semaphore.signal()
+        }
     }
 
     func wait() -> Int64 {
         semaphore.wait()
-        return result
+        return result.load(ordering: .acquiring)
+    }
+
+    /// Suspends until the gate is opened; `start` hands it to whoever will.
+    func suspend(_ start: (Gate) -> Void) async -> Int64 {
+        unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
+            unsafe self.continuation = unsafe continuation
+            start(self)
+        }
+        defer { unsafe continuation = nil }
+        return result.load(ordering: .acquiring)
     }
 
     /// Opens this gate; it must stay alive until then, as every gate of the pool does.

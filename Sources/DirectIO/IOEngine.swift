@@ -120,24 +120,13 @@ package final class IOEngine: Sendable {
     /// live until then, also if the task is cancelled.
     /// - Returns: bytes or a negative errno; -EBUSY if the queue is full.
     package func perform(_ operation: IOOperation) async -> Int64 {
-        unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Int64, Never>) in
-            let context = unsafe unsafeBitCast(continuation, to: UnsafeMutableRawPointer.self)
-            let completion = unsafe IOCompletion(
-                function: resumeContinuation, context: context, token: 0)
-            if !core.push(operation, completion) {
-                unsafe continuation.resume(returning: Int64(-EBUSY))
-            }
+        let gate = Gate.take()
+        let result = await gate.suspend { gate in
+            if !core.push(operation, gate.completion) { gate.open(Int64(-EBUSY)) }
         }
+        Gate.giveBack(gate)
+        return result
     }
-}
-
-private func resumeContinuation(
-    _ context: UnsafeMutableRawPointer?, _ token: UInt64, _ result: Int64
-) {
-    guard let context = unsafe context else { return }
-    let continuation = unsafe unsafeBitCast(
-        context, to: UnsafeContinuation<Int64, Never>.self)
-    unsafe continuation.resume(returning: result)
 }
 
 /// How the engine does its work.

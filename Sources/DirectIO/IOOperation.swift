@@ -73,6 +73,10 @@ package struct IOCompletion: @unchecked Sendable {
     package var context: UnsafeMutableRawPointer?
     package var token: UInt64
 
+    enum MailboxKind: UInt8 { case none, message, slot }
+    /// Set if `function` posts to a mailbox.
+    var mailboxKind = MailboxKind.none
+
     /// - Parameter function: called on a worker's thread; it must not wait.
     package init(
         function: @escaping Function, context: UnsafeMutableRawPointer?, token: UInt64

@@ -24,6 +24,8 @@ struct RingWorker: ~Copyable {
     private var againCount = 0
     private var finishedCount = 0
     private var doorbellArmed = false
+    private var completesAtOnce = true
+    private var untilNextTry = 0
 
     init(
         core: EngineCore, index: Int, ring: consuming Ring, table: consuming RequestTable,
@@ -64,9 +66,24 @@ struct RingWorker: ~Copyable {
                     fd: doorbell, userData: UserData(.doorbell).rawValue)
             }
             // A request that was cancelled before it started waits only to be told.
-            _ = ring.submitAndWait(minimum: finishedCount > 0 ? 0 : 1)
+            let mayWait = take.isAsleep && finishedCount == 0
+            _ = ring.submitAndWait(minimum: mayWait ? 1 : 0)
             reap()
+            learn(waited: mayWait)
             told = tell()
+        }
+    }
+
+    /// Some devices complete within the submission. There the worker looks for more work before
+    /// it sleeps, which spares the callers its doorbell; elsewhere submitting and waiting in
+    /// one call is cheaper. Tried again now and then.
+    private mutating func learn(waited: Bool) {
+        if !waited {
+            completesAtOnce = finishedCount > 0
+            untilNextTry = 64
+        } else if !completesAtOnce {
+            untilNextTry -= 1
+            if untilNextTry <= 0 { completesAtOnce = true }
         }
     }
 
@@ -74,7 +91,8 @@ struct RingWorker: ~Copyable {
         let slots = unsafe again
         var count = againCount
         let take = unsafe core.take(
-            worker: index, room: table.room, finished: told, wishes: wishes
+            worker: index, room: table.room, finished: told, sleeps: !completesAtOnce,
+            wishes: wishes
         ) { request in
             unsafe slots[count] = Int32(table.insert(request))
             count += 1
@@ -156,14 +174,24 @@ struct RingWorker: ~Copyable {
     }
 
     /// Calls the completions of what has finished, after reaping, so that nothing recurses.
+    /// A mailbox is rung once for all that it gets, or its owner would wake to a single result.
     private mutating func tell() -> Int {
         let count = finishedCount
+        var sleeping: CompletionMailbox?
         for place in 0..<count {
             let (slot, result) = unsafe (Int(finished[place].slot), finished[place].result)
             let completion = table[slot].completion
             table.remove(slot)
-            completion(result)
+            if let mailbox = completion.mailbox {
+                if mailbox.put(completion.message(result)) {
+                    if let sleeping, sleeping !== mailbox { sleeping.ring() }
+                    sleeping = mailbox
+                }
+            } else {
+                completion(result)
+            }
         }
+        sleeping?.ring()
         finishedCount = 0
         return count
     }

@@ -168,7 +168,8 @@ package final class BenchRun {
         let grid = BlockGrid(
             fileSize: plan.fileSize, blockSize: point.blockSize, misalignment: plan.misalignment)
         if grid != self.grid { try fill(grid) }
-        let roads = sessions.filter { !($0.road == .raw && plan.misalignment != 0 && point.pattern.writes) }
+        let rawIsOut = plan.misalignment != 0 && point.pattern.writes
+        let roads = sessions.filter { !($0.road == .raw && rawIsOut) }
         var samples: [BenchRoad: [RoundSample]] = [:]
         var fallbacks: [BenchRoad: [String: Int]] = [:]
         for round in 0..<plan.rounds {

@@ -55,11 +55,7 @@ extension Connection {
         guard let context = unsafe context,
             unsafe rpc_which_events(context) & Int32(POLLIN) != 0
         else { return }
-        var one: Int32 = 1
-        unsafe setsockopt(
-            socketDescriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one,
-            socklen_t(MemoryLayout<Int32>.size))
-        _ = fcntl(socketDescriptor, F_SETFD, FD_CLOEXEC)
+        prepareSocket()
         phase = .up
         incarnation += 1
         reconnectDelay = target.configuration.reconnectDelay
@@ -68,6 +64,21 @@ extension Connection {
             logger.info("connection \(index) to \(target.server) restored")
             observer.notify(.restored(connection: index, incarnation: incarnation))
         }
+    }
+
+    /// No delay for small calls; probes, so that a host that vanished is noticed while idle.
+    private func prepareSocket() {
+        func set(_ level: Int32, _ option: Int32, _ value: Int32) {
+            var value = value
+            unsafe setsockopt(
+                socketDescriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+        }
+        set(Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        set(SOL_SOCKET, SO_KEEPALIVE, 1)
+        set(Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
+        set(Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
+        set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
+        _ = fcntl(socketDescriptor, F_SETFD, FD_CLOEXEC)
     }
 
     /// Ends the incarnation: what may be sent again is, the rest fails.

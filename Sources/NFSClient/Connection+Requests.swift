@@ -171,6 +171,8 @@ enum ConnectionOfThread {
         unsafe pthread_setspecific(key, raw)
     }
 
+    static var isConnection: Bool { unsafe pthread_getspecific(key) != nil }
+
     @inline(__always)
     static func with(_ body: (Connection) -> Void) {
         guard let raw = unsafe pthread_getspecific(key) else { return }

@@ -68,7 +68,9 @@ public final class NFSSession: Sendable {
     }
 
     deinit {
-        for connection in connections { connection.close(waiting: false) }
+        // The last reference may go with a completion, on a thread that cannot wait for itself.
+        let mayWait = !ConnectionOfThread.isConnection
+        for connection in connections { connection.close(waiting: mayWait) }
     }
 
     private static func bounded(_ limit: UInt32) -> Int {
@@ -80,6 +82,9 @@ public final class NFSSession: Sendable {
 
     /// At least one connection stands.
     public var isConnected: Bool { connections.contains { $0.statistics.isConnected } }
+
+    /// Which of the connections stand, by their numbers.
+    var connectionStates: [Bool] { connections.map(\.statistics.isConnected) }
 
     /// What the session did so far.
     public var statistics: SessionStatistics {
@@ -96,12 +101,16 @@ public final class NFSSession: Sendable {
 
     // MARK: - Choosing and naming
 
-    /// The connection with the least to do, the first of equals.
+    /// The connection with the least to do, the first of equals; those that stand come first.
     func leastLoaded() -> Int {
         var best = 0
         var bestCount = Int.max
         for index in connections.indices {
-            let count = connections[index].statistics.pendingCount
+            let statistics = connections[index].statistics
+            // A broken connection may come back later than the others: only if all are broken
+            // is it as good as any.
+            let penalty = statistics.isConnected ? 0 : Int.max / 2
+            let count = statistics.pendingCount + penalty
             if count == 0 { return index }
             if count < bestCount {
                 best = index

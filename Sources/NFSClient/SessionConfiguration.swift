@@ -15,7 +15,8 @@ public struct SessionConfiguration: Hashable, Sendable {
     /// TCP connections, each with its own thread; at least 1.
     public var connections: Int
     /// How long one transmission of a call may go unanswered before the connection is taken
-    /// for dead and the call is sent again on a new one.
+    /// for dead and the call is sent again on a new one. A call that must not be sent twice
+    /// then fails with `.connectionLost(mayHaveExecuted: true)`, with hard recovery too.
     public var requestTimeout: Duration
     /// How long making one connection may take.
     public var connectTimeout: Duration

@@ -110,6 +110,11 @@ struct ServeEmbedded: ParsableCommand {
 
 /// One clear line and the usage status for a wrong command line; help as the parser prints it.
 func main() {
+    let words = CommandLine.arguments.dropFirst()
+    if words.count == 1, ["-h", "--help", "help"].contains(words.first) {
+        print(Bench.helpMessage(for: Bench.self) + "\n\n" + Bench.helpMessage(for: Run.self))
+        return
+    }
     do {
         var command = try Bench.parseAsRoot()
         try command.run()

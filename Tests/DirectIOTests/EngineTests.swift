@@ -100,7 +100,8 @@ import Threads
         try file.fill([UInt8](repeating: 3, count: 5000))
         let descriptor = try file.open()
         let buffer = try makeBuffer(16384)
-        #expect(engine.readBlocking(fd: descriptor.raw, into: buffer.mutableBytes, offset: 0) == 5000)
+        let bytes = buffer.mutableBytes
+        #expect(engine.readBlocking(fd: descriptor.raw, into: bytes, offset: 0) == 5000)
         #expect(
             engine.readBlocking(fd: descriptor.raw, into: buffer.mutableBytes, offset: 8192) == 0)
         let queued = await engine.perform(
@@ -233,6 +234,7 @@ import Threads
         #expect(engine.statistics.submitted == engine.statistics.again)
         let contents = try file.contents()
         #expect(contents.count == 1 << 22)
-        #expect((0..<200).allSatisfy { contents[$0 * 8192] == 0x5a && contents[$0 * 8192 + 4096] == 0 })
+        #expect(
+            (0..<200).allSatisfy { contents[$0 * 8192] == 0x5a && contents[$0 * 8192 + 4096] == 0 })
     }
 }

@@ -66,7 +66,9 @@ func randomBytes(_ count: Int, _ generator: inout SeededGenerator) -> [UInt8] {
         for index in stride(from: 0, to: count - count % 8, by: 8) {
             buffer.storeBytes(of: generator.next(), toByteOffset: index, as: UInt64.self)
         }
-        for index in (count - count % 8)..<count { buffer[index] = UInt8.random(in: 0...255, using: &generator) }
+        for index in (count - count % 8)..<count {
+            buffer[index] = UInt8.random(in: 0...255, using: &generator)
+        }
     }
     return bytes
 }

@@ -2,6 +2,7 @@
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import SystemPackage
 
 /// One run of the program to its end.
 struct ProgramRun {

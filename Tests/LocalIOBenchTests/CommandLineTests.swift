@@ -2,6 +2,7 @@
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import SystemPackage
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
@@ -36,7 +37,8 @@ import Testing
         Case(arguments: ["probe"], status: 64, says: "url"),
         Case(arguments: ["probe", "http://x/"], status: 64, says: "nfs://host/export"),
         Case(
-            arguments: ["--bs", "3k", "--road", "raw", "--rw", "read"], status: 1, says: "O_DIRECT"),
+            arguments: ["--bs", "3k", "--road", "raw", "--rw", "read"], status: 1,
+            says: "O_DIRECT"),
         Case(
             arguments: ["--directory", "/nonexistent/place"], status: 1,
             says: "no such directory"),

@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import SystemPackage
 import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(5))) struct RunTests {

@@ -226,6 +226,20 @@ extension AgainstGanesha {
             #expect(text == "READ at h:1: the server answered NFS3ERR_STALE")
         }
 
+        @Test func aWrongProgramIsNamed() throws {
+            var url = ganesha.url
+            url.nfsPort = ganesha.mountPort
+            url.mountPort = ganesha.nfsPort
+            let error = #expect(throws: RPCError.self) {
+                try NFSSession.connectBlocking(to: url)
+            }
+            guard case .protocolError(let text) = error?.cause else {
+            Issue.record("not a protocol error: \(String(describing: error))")
+            return
+        }
+        #expect(text.contains("not available"))
+        }
+
         @Test func refusedMount() throws {
             var url = ganesha.url
             url.exportPath = "/nowhere"

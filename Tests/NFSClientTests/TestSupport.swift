@@ -75,11 +75,11 @@ final class EventLog: Sendable {
 
     var all: [ConnectionEvent] { events.withLock { $0 } }
 
-    /// Waits until some event is as wanted, at most half a minute.
-    func wait(for isWanted: (ConnectionEvent) -> Bool) -> Bool {
-        while !all.contains(where: isWanted) {
+    /// Waits, at most half a minute after the last event, until `isSo` holds after some event.
+    func wait(until isSo: ([ConnectionEvent]) -> Bool) -> Bool {
+        while !isSo(all) {
             let isThere = arrived.wait(timeout: .seconds(30))
-            if !isThere { return all.contains(where: isWanted) }
+            if !isThere { return isSo(all) }
         }
         return true
     }

@@ -9,7 +9,10 @@ import Testing
     @Test func linesHaveAtMost100Columns() {
         for file in Self.files {
             for (number, line) in file.lines.enumerated() {
-                #expect(line.count <= 100, "\(file.path):\(number + 1): \(line.count) columns")
+                // Bytes first: they are counted faster, and are never fewer.
+                if line.utf8.count > 100 && line.count > 100 {
+                    Issue.record("\(file.path):\(number + 1): \(line.count) columns")
+                }
             }
         }
     }
@@ -31,8 +34,9 @@ import Testing
     @Test func noTrailingWhitespaceAndNoTabs() {
         for file in Self.files {
             for (number, line) in file.lines.enumerated() {
-                let clean = line.last?.isWhitespace != true && !line.contains("\t")
-                #expect(clean, "\(file.path):\(number + 1): white space")
+                if line.utf8.last == 0x20 || line.utf8.contains(9) {
+                    Issue.record("\(file.path):\(number + 1): white space")
+                }
             }
         }
     }

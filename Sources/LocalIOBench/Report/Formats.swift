@@ -196,7 +196,8 @@ extension BenchReport {
             (
                 "fallbacks",
                 .object(
-                    result.fallbacks.sorted { $0.key < $1.key }.map { ($0.key, .integer($0.value)) })
+                    result.fallbacks.sorted { $0.key < $1.key }
+                        .map { ($0.key, .integer($0.value)) })
             ),
             ("verified", .bool(result.verified)),
         ])

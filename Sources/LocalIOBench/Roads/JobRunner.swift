@@ -84,7 +84,8 @@ extension RoundTotals {
             Double(result.latency.valueAtPercentile(percentile)) / 1000
         }
         return RoundSample(
-            iops: Double(result.operations) / seconds, bytesPerSecond: Double(result.bytes) / seconds,
+            iops: Double(result.operations) / seconds,
+            bytesPerSecond: Double(result.bytes) / seconds,
             p50: microseconds(50), p99: microseconds(99), p999: microseconds(99.9),
             cpuMicroseconds: Double(cpuNanoseconds) / operations / 1000,
             serverCPUMicroseconds: serverCPUNanoseconds.map { Double($0) / operations / 1000 })

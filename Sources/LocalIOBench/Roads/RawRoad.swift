@@ -19,7 +19,11 @@ final class RawSession: RoadSession {
             throw BenchError("raw: cannot open \(path) with O_DIRECT: \(error)")
         }
         let status: FileStatus
-        do { status = try FileStatus.of(descriptor) } catch { throw BenchError("\(path): \(error)") }
+        do {
+            status = try FileStatus.of(descriptor)
+        } catch {
+            throw BenchError("\(path): \(error)")
+        }
         guard let geometry = status.geometry else {
             throw BenchError(directIOMissing(path.removingLastComponent().string))
         }

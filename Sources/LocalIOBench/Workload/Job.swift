@@ -130,7 +130,9 @@ private struct Loop {
             }
             now = monotonicNanoseconds()
             if let failure { throw BenchError(failure) }
-            if reaped < 0 { throw .system("\(road.rawValue): waiting for I/O", errno: Int32(reaped)) }
+            if reaped < 0 {
+                throw .system("\(road.rawValue): waiting for I/O", errno: Int32(reaped))
+            }
             if reaped > 0 { lastProgress = now }
             if now - lastProgress > stallLimit.nanosecondCount {
                 throw BenchError(
