@@ -28,7 +28,7 @@ let argumentParser: Target.Dependency = .product(
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
-let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 
 let package = Package(
@@ -72,12 +72,12 @@ let package = Package(
             name: "LocalIO",
             dependencies: [
                 "NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux", logging, metrics, system, histogram,
-                collections,
+                deque,
             ],
             swiftSettings: strict),
         .target(
             name: "LocalIOServer",
-            dependencies: ["NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system, collections],
+            dependencies: ["NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system, deque],
             swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(

@@ -184,8 +184,6 @@ final class EngineCore: @unchecked Sendable {
         result.kind = reports.contains { $0.ringErrno == nil } ? .ioUring : .threads
         if let ringErrno, ringErrno != 0 {
             result.ioUringRefusal = Errno(rawValue: ringErrno).description
-        } else if configuration.backend == .threads {
-            result.kind = .threads
         }
         result.workers = reports.count
         if let status = reports.map(\.flusherStatus).first(where: { $0 != 0 }) {

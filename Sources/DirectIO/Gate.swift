@@ -10,16 +10,18 @@ final class Gate: @unchecked Sendable {
     /// continuation alone, orders everything before `open` for sanitizers, too.
     private let result = Atomic<Int64>(0)
     /// Resumed by `open` instead of the semaphore. Set before the gate is handed to anyone.
-    private var continuation: UnsafeContinuation<Void, Never>?
+    /// Checked, because the resumption then runs inside the runtime: the unsafe one is inlined
+    /// here, and Thread Sanitizer cannot see its order with the task that goes on.
+    private var continuation: CheckedContinuation<Void, Never>?
     fileprivate var next: Gate?
     /// The next in a list of waiters, owned by the lock that keeps the list.
     var nextWaiter: Gate?
 
     func open(_ result: Int64) {
-        let continuation = unsafe self.continuation
+        let continuation = self.continuation
         self.result.store(result, ordering: .releasing)
-        if let continuation = unsafe continuation {
-            unsafe continuation.resume()
+        if let continuation {
+            continuation.resume()
         } else {
             semaphore.signal()
         }
@@ -32,11 +34,11 @@ final class Gate: @unchecked Sendable {
 
     /// Suspends until the gate is opened; `start` hands it to whoever will.
     func suspend(_ start: (Gate) -> Void) async -> Int64 {
-        unsafe await withUnsafeContinuation { (continuation: UnsafeContinuation<Void, Never>) in
-            unsafe self.continuation = unsafe continuation
+        await withCheckedContinuation { continuation in
+            self.continuation = continuation
             start(self)
         }
-        defer { unsafe continuation = nil }
+        defer { continuation = nil }
         return result.load(ordering: .acquiring)
     }
 

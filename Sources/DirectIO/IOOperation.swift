@@ -16,7 +16,7 @@ package struct IOOperation: @unchecked Sendable {
     package var byteCount: Int
     /// The registered buffer that holds the memory, or -1.
     package var bufferIndex: Int32
-    /// `RWF_` flags for this operation.
+    /// `RWF_` flags for this operation; RWF_DONTCACHE is dropped where the kernel has it not.
     package var flags: Int32
 
     package init(

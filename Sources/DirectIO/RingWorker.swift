@@ -37,6 +37,14 @@ struct RingWorker: ~Copyable {
         unsafe finished = .allocate(capacity: table.capacity)
         unsafe wishes = .allocate(capacity: QueueState.wishCapacity)
         unsafe completions = .allocate(capacity: Ring.reapLimit)
+        // Touched now, so that no page fault meets an I/O.
+        unsafe again.initialize(repeating: 0, count: table.capacity)
+        unsafe finished.initialize(repeating: Finished(slot: 0, result: 0), count: table.capacity)
+        unsafe completions.initialize(
+            repeating: RingCompletion(userData: 0, result: 0, more: false), count: Ring.reapLimit)
+        unsafe wishes.initialize(
+            repeating: CancelWish(context: nil, token: 0, workers: 0),
+            count: QueueState.wishCapacity)
         self.ring = ring
         self.table = table
         self.registered = registered

@@ -40,6 +40,11 @@ struct Transfer {
             if operation.kind == .read || operation.byteCount == 0 { return .finished(done) }
             return mayRetry() ? .again : .finished(done > 0 ? done : Int64(-EIO))
         }
+        // RWF_DONTCACHE is a wish: kernels before 6.14 and some file systems do not know it.
+        if result == Int64(-EOPNOTSUPP) && operation.flags & clinux_rwf_dontcache != 0 {
+            operation.flags &= ~clinux_rwf_dontcache
+            return .again
+        }
         if (result == Int64(-EINTR) || result == Int64(-EAGAIN)) && mayRetry() { return .again }
         return .finished(done > 0 ? done : result)
     }

@@ -10,7 +10,10 @@ internal import SystemPackage
 /// handed to a submission belongs to it until its token has been reaped. On the local road an
 /// aligned I/O allocates nothing.
 ///
-/// Dropping the channel waits for what is in flight.
+/// A submission holds its pages of the file until its token is reaped: reap what is in flight
+/// before the same thread commits, truncates, appends to or closes the file, and keep reaping
+/// while others use it. Dropping the channel waits for what is in flight; drop it before the
+/// client closes.
 @safe
 public struct IOChannel: ~Copyable {
     /// What became of a submission.

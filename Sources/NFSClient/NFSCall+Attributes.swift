@@ -28,7 +28,8 @@ extension NFSCall where Reply == FileAttributes {
             decode: { raw in
                 guard let form = unsafe result(raw, GETATTR3res.self) else { return .empty }
                 guard form.status == NFS3_OK else { return .status(NFSStatus(form.status)) }
-                guard let attributes = unsafe FileAttributes(form.GETATTR3res_u.resok.obj_attributes)
+                guard
+                    let attributes = unsafe FileAttributes(form.GETATTR3res_u.resok.obj_attributes)
                 else { return .malformed("GETATTR answered an unknown file type") }
                 return .reply(attributes)
             })

@@ -86,7 +86,9 @@ extension AgainstGanesha {
                 }
             }
             #expect(reads.wait() == Array(repeating: .success(4096), count: count))
-            for index in 0..<count { #expect(targets[index].equals(blocks[index], byteCount: 4096)) }
+            for index in 0..<count {
+                #expect(targets[index].equals(blocks[index], byteCount: 4096))
+            }
             #expect(session.statistics.bytesRead == UInt64(count * 4096))
             #expect(session.statistics.bytesWritten == UInt64(count * 4096))
         }
@@ -94,7 +96,8 @@ extension AgainstGanesha {
         @Test func tooManyPendingAreRefused() throws {
             var configuration = SessionConfiguration(connections: 1)
             configuration.pendingLimit = 4
-            let small = try NFSSession.connectBlocking(to: ganesha.url, configuration: configuration)
+            let small = try NFSSession.connectBlocking(
+                to: ganesha.url, configuration: configuration)
             defer { small.closeBlocking() }
             ganesha.suspend()
             let answers = Gathering(count: 6)

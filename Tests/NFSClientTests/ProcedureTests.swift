@@ -144,7 +144,8 @@ extension AgainstGanesha {
                 .makeNode(root, "p", .fifo, SetAttributes(mode: 0o600)))
             #expect(try session.performBlocking(.lookup(root, "p")).attributes?.type == .fifo)
             _ = try session.performBlocking(
-                .makeNode(root, "c", .characterDevice(major: 1, minor: 3), SetAttributes(mode: 0o600)))
+                .makeNode(root, "c", .characterDevice(major: 1, minor: 3),
+                    SetAttributes(mode: 0o600)))
             let device = try session.performBlocking(.lookup(root, "c")).attributes
             #expect(device?.type == .characterDevice)
             #expect(device?.deviceMajor == 1 && device?.deviceMinor == 3)
@@ -185,7 +186,8 @@ extension AgainstGanesha {
         @Test func credentialsDecide() throws {
             let file = try create("secret", mode: 0o600)
             let stranger = Credentials(uid: 1000, gid: 1000)
-            #expect(try status(of: .setAttributes(file, SetAttributes(size: 0)), as: stranger) != nil)
+            #expect(
+                try status(of: .setAttributes(file, SetAttributes(size: 0)), as: stranger) != nil)
             let granted = try session.performBlocking(
                 .access(file, [.read, .modify, .extend]), credentials: stranger)
             #expect(granted.granted == [])

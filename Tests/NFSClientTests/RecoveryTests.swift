@@ -225,7 +225,9 @@ extension AgainstGanesha {
             let (session, file) = try connect()
             ganesha.suspend()
             let answers = Gathering(count: 3)
-            for _ in 0..<3 { session.start(.getAttributes(file)) { answers.add($0.map { _ in 0 }) } }
+            for _ in 0..<3 {
+                session.start(.getAttributes(file)) { answers.add($0.map { _ in 0 }) }
+            }
             session.closeBlocking()
             ganesha.resume()
             let causes = answers.wait().map { result -> RPCError.Cause? in
