@@ -107,8 +107,11 @@ package final class BenchRun {
             throw BenchError("--directory \(given): \(why); give one that exists")
         }
         if case .url(let url) = plan.server {
-            let directory = try plan.directory.map { path throws(BenchError) in
-                FilePath(try Files.resolve(path))
+            let directory: FilePath?
+            if let given = plan.directory {
+                directory = FilePath(try Files.resolve(given))
+            } else {
+                directory = try ClientSession.findExportRoot(url)
             }
             return Stage(server: nil, url: url, directory: directory, temporary: nil)
         }

@@ -190,6 +190,23 @@ import Testing
         #expect(run.lines.last?.hasPrefix("local (") == true, "\(run.output)")
     }
 
+    /// A server by its URL alone: the probe finds the directory, and raw runs too.
+    @Test func aRunningServerIsMeasuredByItsURL() throws {
+        let export = try TemporaryDirectory(mode: 0o777)
+        let server = try EmbeddedServerProcess(exporting: export.path)
+        defer { server.stop() }
+        for roads in ["raw,localio,rpc", "rpc"] {
+            let run = try BenchProgram.run(
+                Self.quick([
+                    "--server", server.url, "--rw", "randwrite", "--iodepth", "4", "--road", roads,
+                    "--format", "csv",
+                ]))
+            #expect(run.status == 0, "\(run.output)")
+            #expect(run.lines.count == 1 + roads.split(separator: ",").count, "\(run.output)")
+            #expect(BenchProgram.names(in: export.path.string).isEmpty)
+        }
+    }
+
     @Test(.enabled(if: Requirement.ganesha.isMet))
     func ganeshaIsMeasuredAndGone() throws {
         let run = try BenchProgram.run(

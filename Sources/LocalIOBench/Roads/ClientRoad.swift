@@ -11,6 +11,8 @@ final class ClientSession: RoadSession {
     let road: BenchRoad
     private let client: LocalIOClient
     private let file: LocalIOFile
+    /// The file's name if this session made it: then it also removes it.
+    private let created: String?
 
     /// - Parameters:
     ///   - exportRoot: the export's directory on this host, if it is known.
@@ -20,6 +22,7 @@ final class ClientSession: RoadSession {
         policy: MisalignmentPolicy
     ) throws(BenchError) {
         self.road = road
+        created = create ? name : nil
         client = try Self.connect(
             url, locality: road == .rpc ? .off : exportRoot.map { .exportRoot($0) } ?? .automatic,
             policy: policy)
@@ -61,8 +64,15 @@ final class ClientSession: RoadSession {
         Logger(label: "localio-bench") { _ in SwiftLogNoOpLogHandler() }
     }
 
-    /// The export's directory on this host, as the probe found it.
-    var exportRoot: FilePath? { client.probeReport.exportRoot }
+    /// The export's directory on this host if the probe finds and this process may write it.
+    static func findExportRoot(_ url: String) throws(BenchError) -> FilePath? {
+        let client = try connect(url, locality: .automatic)
+        defer { client.closeBlocking() }
+        guard case .local = client.locality, let root = client.probeReport.exportRoot,
+            unsafe access(root.string, W_OK | X_OK) == 0
+        else { return nil }
+        return root
+    }
 
     /// "local (nonce_file)", or "remote: reason".
     var locality: String { Self.text(client.locality) }
@@ -113,6 +123,14 @@ final class ClientSession: RoadSession {
     func close() {
         // What matters was committed; a server that has gone cannot be told goodbye.
         do throws(LocalIOError) { try file.closeBlocking() } catch {}
+        if let created {
+            do throws(RPCError) {
+                let session = client.session
+                _ = try session.performBlocking(.remove(session.root, created))
+            } catch {
+                BenchCommand.complain("cannot remove \(created) at \(client.url): \(error)")
+            }
+        }
         client.closeBlocking()
     }
 }
