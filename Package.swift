@@ -107,7 +107,8 @@ let package = Package(
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
         .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
         .testTarget(
-            name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],
+            name: "NFSClientTests",
+            dependencies: ["NFSClient", "NFSTypes", "LocalIOTesting", "LocalIOBench", system],
             swiftSettings: strictTests),
         .testTarget(
             name: "DirectIOTests",

@@ -13,7 +13,7 @@ extension AgainstGanesha {
 
         init() throws {
             ganesha = try PrivateGanesha()
-            session = try NFSSession.connectBlocking(to: ganesha.url)
+            session = try NFSSession.connectBlocking(to: try ganesha.url)
             _ = try session.performBlocking(
                 .create(session.root, "data", mode: .guarded(SetAttributes(mode: 0o644))))
             file = try session.performBlocking(.lookup(session.root, "data")).handle
@@ -97,7 +97,7 @@ extension AgainstGanesha {
             var configuration = SessionConfiguration(connections: 1)
             configuration.pendingLimit = 4
             let small = try NFSSession.connectBlocking(
-                to: ganesha.url, configuration: configuration)
+                to: try ganesha.url, configuration: configuration)
             defer { small.closeBlocking() }
             ganesha.suspend()
             let answers = Gathering(count: 6)

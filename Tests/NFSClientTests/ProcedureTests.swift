@@ -13,7 +13,7 @@ extension AgainstGanesha {
 
         init() throws {
             ganesha = try PrivateGanesha()
-            session = try NFSSession.connectBlocking(to: ganesha.url)
+            session = try NFSSession.connectBlocking(to: try ganesha.url)
         }
 
         deinit { session.closeBlocking() }
@@ -54,9 +54,9 @@ extension AgainstGanesha {
         }
 
         @Test func exportsAreListed() async throws {
-            let entries = try await NFSSession.exports(of: ganesha.url)
-            #expect(entries.map(\.directory) == ["/export"])
-            #expect(try NFSSession.exportsBlocking(of: ganesha.url) == entries)
+            let entries = try await NFSSession.exports(of: try ganesha.url)
+            #expect(entries.map(\.directory) == [ganesha.exported])
+            #expect(try NFSSession.exportsBlocking(of: try ganesha.url) == entries)
         }
 
         @Test func createLookupRemove() throws {
@@ -229,9 +229,9 @@ extension AgainstGanesha {
         }
 
         @Test func aWrongProgramIsNamed() throws {
-            var url = ganesha.url
-            url.nfsPort = ganesha.mountPort
-            url.mountPort = ganesha.nfsPort
+            var url = try ganesha.url
+            url.nfsPort = try ganesha.mountPort
+            url.mountPort = try ganesha.nfsPort
             let error = #expect(throws: RPCError.self) {
                 try NFSSession.connectBlocking(to: url)
             }
@@ -243,12 +243,13 @@ extension AgainstGanesha {
         }
 
         @Test func refusedMount() throws {
-            var url = ganesha.url
+            var url = try ganesha.url
             url.exportPath = "/nowhere"
             let error = #expect(throws: RPCError.self) { try NFSSession.connectBlocking(to: url) }
             let causes: [RPCError.Cause] = [.mountRefused(.noEntry), .mountRefused(.accessDenied)]
             #expect(error.map { causes.contains($0.cause) } == true)
-            #expect(error?.description.contains("127.0.0.1:\(ganesha.mountPort)") == true)
+            let mountPort = try ganesha.mountPort
+            #expect(error?.description.contains("127.0.0.1:\(mountPort)") == true)
         }
     }
 }

@@ -19,7 +19,7 @@ extension AgainstGanesha {
             configuration.reconnectDelay = .milliseconds(5)
             configuration.reconnectDelayLimit = .milliseconds(50)
             let session = try NFSSession.connectBlocking(
-                to: ganesha.url, configuration: configuration)
+                to: try ganesha.url, configuration: configuration)
             _ = try session.performBlocking(
                 .create(session.root, "data", mode: .unchecked(SetAttributes(mode: 0o644))))
             let file = try session.performBlocking(.lookup(session.root, "data")).handle
@@ -123,7 +123,8 @@ extension AgainstGanesha {
                 Issue.record("not unreachable: \(String(describing: error))")
                 return
             }
-            #expect(error?.description.contains("127.0.0.1:\(ganesha.nfsPort)") == true)
+            let nfsPort = try ganesha.nfsPort
+            #expect(error?.description.contains("127.0.0.1:\(nfsPort)") == true)
             try ganesha.start()
             #expect(throws: Never.self) {
                 for _ in 0..<100 {
