@@ -39,8 +39,9 @@ public struct EngineConfiguration: Sendable, Hashable {
 public struct ClientConfiguration: Sendable {
     /// Where to look for the export's directory.
     public var locality: LocalitySetting = .automatic
-    /// What becomes of an I/O that direct I/O cannot take as it is.
-    public var misalignment: MisalignmentPolicy = .split
+    /// What becomes of an I/O that direct I/O cannot take as it is. The default is what the
+    /// measurements say (see the article Performance).
+    public var misalignment: MisalignmentPolicy = .local
     /// Connections, time-outs, recovery and credentials of the RPC road.
     public var session = SessionConfiguration()
     /// Workers, depth and buffers of the local road's engine.

@@ -1,7 +1,7 @@
-// Why an I/O, or a part of one, travels as RPC: a value that the router returns and the
-// statistics count, never an error.
+// Why an I/O does not go straight between the caller's memory and the local file: a value that
+// the router returns and the statistics count, never an error.
 
-/// Why something did not go the local road. Every reason is counted; none is silent.
+/// Why something did not go direct. Every reason is counted; none is silent.
 public enum FallbackReason: String, Sendable, Hashable, CaseIterable {
     /// Locality was switched off in the configuration.
     case localityOff = "locality_off"
@@ -25,9 +25,10 @@ public enum FallbackReason: String, Sendable, Hashable, CaseIterable {
     case fileDiffers = "file_differs"
     /// The file system reports no direct I/O geometry for the file (statx STATX_DIOALIGN).
     case noDirectIO = "no_direct_io"
-    /// Offset or length is not a multiple of the file's direct I/O alignment.
+    /// Offset or length is not a multiple of the file's direct I/O alignment; the policy says
+    /// what became of the I/O. Counted once an I/O.
     case misaligned = "misaligned"
-    /// The buffer's address is not aligned for direct I/O.
+    /// The buffer's address is not aligned for direct I/O; otherwise as `misaligned`.
     case misalignedMemory = "misaligned_memory"
     /// The submission queue was full.
     case queueFull = "queue_full"

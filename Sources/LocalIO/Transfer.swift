@@ -58,7 +58,7 @@ final class Transfer: @unchecked Sendable {
                 memoryAddress: UInt(bitPattern: request.address),
                 isWrite: request.kind == .write, geometry: local.geometry,
                 policy: client.configuration.misalignment)
-            if (0..<plan.count).contains(where: { plan[$0].road == .rpc }) {
+            if plan.count > 0 && !plan.isDirect {
                 client.counters.fallBack(Self.misalignment(request, local.geometry))
             }
         case .remote(let reason):

@@ -68,7 +68,7 @@ package struct BenchPlan: Sendable {
         rounds = try Self.integers("--rounds", arguments.rounds ?? "5", 1...1000)[0]
         roads = try Self.list("--road", arguments.road ?? "raw,localio,rpc", BenchRoad.self)
         policy = try Self.list(
-            "--policy", arguments.policy ?? "split", MisalignmentPolicyName.self)[0]
+            "--policy", arguments.policy ?? "local", MisalignmentPolicyName.self)[0]
         misalignment = try Self.misalignment(arguments.misalign)
         server = try Self.server(arguments.server ?? "embedded")
         directory = arguments.directory

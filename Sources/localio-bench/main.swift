@@ -39,7 +39,7 @@ struct Run: ParsableCommand {
     var rounds: String?
     @Option(help: "Of raw, localio, rpc. Default: all.")
     var road: String?
-    @Option(help: "What localio does with misaligned I/O: rpc, split or local. Default: split.")
+    @Option(help: "What localio does with misaligned I/O: rpc, split or local. Default: local.")
     var policy: String?
     @Option(name: .customLong("offset-misalign"), help: "Bytes to shift every offset by.")
     var offsetMisalign: String?

@@ -8,7 +8,9 @@ import Testing
 @Suite struct RefusalTests {
     @Test func aRefusedRingMeansThreads() async {
         // In a process of its own: a filter cannot be taken off again.
-        let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+        let result = await #expect(
+            processExitsWith: .success, observing: [\.standardErrorContent]
+        ) {
             guard clinux_refuse_io_uring() == 0 else { exit(10) }
             let engine = try IOEngine()
             let statistics = engine.statistics

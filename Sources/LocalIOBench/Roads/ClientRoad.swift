@@ -37,7 +37,7 @@ final class ClientSession: RoadSession {
 
     /// Connects with time-outs after which a dead server is an error rather than a wait.
     static func connect(
-        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .split
+        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
