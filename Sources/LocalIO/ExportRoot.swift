@@ -56,28 +56,28 @@ package final class ExportRoot: Sendable {
         path: String, access: AccessMode, attributes: FileAttributes, buffered: Bool
     ) -> Result<LocalFile, FallbackError> {
         guard attributes.type == .regular else { return .failure(.because(.fileDiffers)) }
-        let flags = access.openFlags | clinux_o_nofollow | O_NONBLOCK
-        // Without O_DIRECT first: open(2) refuses the flag where direct I/O is not to be had,
-        // and the geometry is the better judge.
-        let plain = unsafe clinux_open_beneath(directory.raw, path, flags, 0)
-        guard plain >= 0 else {
-            return .failure(.because(plain == -ENOENT ? .fileNotFound : .localOpenFailed))
+        // First as a mere place (O_PATH): nothing blocks on a FIFO, and what is opened for I/O
+        // afterwards is the very inode that was looked at, whatever its name is by then.
+        let found = unsafe clinux_open_beneath(
+            directory.raw, path, clinux_o_path | clinux_o_nofollow, 0)
+        guard found >= 0 else {
+            return .failure(.because(found == -ENOENT ? .fileNotFound : .localOpenFailed))
         }
-        let bufferedFile = Descriptor(owning: plain)
-        guard let status = Self.status(plain, nil), isSame(status, attributes) else {
+        let place = Descriptor(owning: found)
+        guard let status = Self.status(place.raw, nil), isSame(status, attributes) else {
             return .failure(.because(.fileDiffers))
         }
+        // Without O_DIRECT before with it: open(2) refuses the flag where direct I/O is not to
+        // be had, and the geometry is the better judge.
+        let plain = clinux_reopen(place.raw, access.openFlags)
+        guard plain >= 0 else { return .failure(.because(.localOpenFailed)) }
+        let bufferedFile = Descriptor(owning: plain)
         guard let geometry = (try? FileStatus.of(fd: plain))?.geometry else {
             return .failure(.because(.noDirectIO))
         }
-        let direct = unsafe clinux_open_beneath(
-            directory.raw, path, flags | clinux_o_direct, 0)
+        let direct = clinux_reopen(place.raw, access.openFlags | clinux_o_direct)
         guard direct >= 0 else { return .failure(.because(.localOpenFailed)) }
         let directFile = Descriptor(owning: direct)
-        // The name may have been given to another file between the two opens.
-        guard let status = Self.status(direct, nil), isSame(status, attributes) else {
-            return .failure(.because(.fileDiffers))
-        }
         guard buffered else {
             return .success(LocalFile(direct: directFile, buffered: nil, geometry: geometry))
         }
