@@ -63,7 +63,10 @@ let package = Package(
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "NFSTypes", swiftSettings: strict),
         .target(
-            name: "NFSClient", dependencies: ["NFSTypes", "Threads", "CNFS", "CLinux", logging, system],
+            name: "NFSClient",
+            dependencies: [
+                "NFSTypes", "Threads", "CNFS", "CLocalIORPC", "CLinux", logging, system,
+            ],
             swiftSettings: strict),
         .target(
             name: "DirectIO", dependencies: ["NFSTypes", "Threads", "CUring", "CLinux", system],
