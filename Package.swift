@@ -62,6 +62,10 @@ let package = Package(
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "NFSTypes", swiftSettings: strict),
+        // What a client and the agent say to each other over a Unix socket.
+        .target(
+            name: "AgentProtocol", dependencies: ["NFSTypes", "Threads", "CLinux"],
+            swiftSettings: strict),
         .target(
             name: "NFSClient", dependencies: ["NFSTypes", "Threads", "CNFS", "CLinux", logging, system],
             swiftSettings: strict),
@@ -105,6 +109,9 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
+        .testTarget(
+            name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
+            swiftSettings: strictTests),
         .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
         .testTarget(
             name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],

@@ -9,6 +9,7 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "Threads": ["CLinux"],
         "NFSTypes": [],
+        "AgentProtocol": ["NFSTypes", "Threads", "CLinux"],
         "NFSClient": ["NFSTypes", "Threads", "CNFS", "CLinux"],
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
         "LocalIO": ["NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux"],
