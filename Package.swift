@@ -62,6 +62,10 @@ let package = Package(
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "NFSTypes", swiftSettings: strict),
+        // What a client and the agent say to each other over a Unix socket.
+        .target(
+            name: "AgentProtocol", dependencies: ["NFSTypes", "Threads", "CLinux"],
+            swiftSettings: strict),
         .target(
             name: "NFSClient",
             dependencies: [
@@ -74,8 +78,8 @@ let package = Package(
         .target(
             name: "LocalIO",
             dependencies: [
-                "NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux", logging, metrics, system, histogram,
-                deque,
+                "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux", logging,
+                metrics, system, histogram, deque,
             ],
             swiftSettings: strict),
         .target(
@@ -108,6 +112,9 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
+        .testTarget(
+            name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
+            swiftSettings: strictTests),
         .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
         .testTarget(
             name: "NFSClientTests", dependencies: ["NFSClient", "LocalIOTesting"],
@@ -122,7 +129,7 @@ let package = Package(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
-                "Threads", "CAllocationCounter", "localiod", logging, system,
+                "AgentProtocol", "Threads", "CAllocationCounter", "localiod", logging, system,
             ],
             swiftSettings: strictTests),
         .testTarget(

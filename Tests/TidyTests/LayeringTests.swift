@@ -9,9 +9,12 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "Threads": ["CLinux"],
         "NFSTypes": [],
+        "AgentProtocol": ["NFSTypes", "Threads", "CLinux"],
         "NFSClient": ["NFSTypes", "Threads", "CNFS", "CLocalIORPC", "CLinux"],
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
-        "LocalIO": ["NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux"],
+        "LocalIO": [
+            "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux",
+        ],
         "LocalIOServer": ["NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
         "LocalIOFUSE": ["LocalIO", "NFSTypes", "Threads", "CFUSE", "CLinux"],
         "LocalIOBench": [
