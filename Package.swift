@@ -129,7 +129,8 @@ let package = Package(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
-                "AgentProtocol", "Threads", "CAllocationCounter", "localiod", logging, system,
+                "AgentProtocol", "Threads", "CLinux", "CAllocationCounter", "localiod", logging,
+                system,
             ],
             swiftSettings: strictTests),
         .testTarget(

@@ -72,6 +72,9 @@ extension FallbackReason {
         }
     }
 
+    /// Whether the same file may get a local road later without being opened anew.
+    var mayPass: Bool { self == .leaseRevoked || self == .agentRefused }
+
     /// Position in `allCases`, for counters: cases without values are numbered in that order.
     var index: Int { Int(unsafe unsafeBitCast(self, to: UInt8.self)) }
 }
