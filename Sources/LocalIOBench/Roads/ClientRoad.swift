@@ -34,7 +34,8 @@ final class ClientSession: RoadSession {
 
     /// Connects with time-outs after which a dead server is an error rather than a wait.
     static func connect(
-        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .split
+        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .split,
+        agent: AgentChoice = AgentChoice()
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
@@ -45,6 +46,7 @@ final class ClientSession: RoadSession {
         var configuration = ClientConfiguration()
         configuration.locality = locality
         configuration.misalignment = policy
+        agent.apply(to: &configuration)
         configuration.session.recovery = .soft(retries: 1)
         configuration.session.requestTimeout = .seconds(6)
         configuration.session.connectTimeout = .seconds(4)
