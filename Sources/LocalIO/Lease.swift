@@ -93,14 +93,8 @@ final class Lease: Sendable {
         return holds
     }
 
-    /// Has the lease's thread try again, with back-off, to open files locally.
-    func tryAgainLater() {
-        let isNews = state.withLock { state in
-            defer { state.mustReopen = true }
-            return !state.mustReopen
-        }
-        if isNews { wake.signal() }
-    }
+    /// Has the lease's thread try again, at its next turn, to open files locally.
+    func tryAgainLater() { state.withLock { $0.mustReopen = true } }
 
     var report: ProbeReport { state.withLock { $0.report } }
 

@@ -8,16 +8,17 @@ struct OpenStage {
     let agent: AgentChoice
     private let server: (any NFSServerFixture)?
     private let temporary: TemporaryDirectory?
+    private let ownAgent: AgentProcess?
 
     init(_ arguments: OpenArguments) throws(BenchError) {
-        agent = arguments.agent
         switch try BenchPlan.server(arguments.server) {
         case .url(let given):
             url = given
             directory = try arguments.directory.map { path throws(BenchError) in
                 FilePath(try Files.resolve(path))
             }
-            (server, temporary) = (nil, nil)
+            agent = arguments.agent
+            (server, temporary, ownAgent) = (nil, nil, nil)
         case let choice:
             let made = try TemporaryDirectory()
             let started: any NFSServerFixture =
@@ -27,10 +28,18 @@ struct OpenStage {
             url = started.url
             directory = started.exportDirectory
             (server, temporary) = (started, made)
+            // A private server's agent is as private.
+            let beside = try AgentProcess(
+                beside: started.url, exportDirectory: started.exportDirectory)
+            var choice = AgentChoice()
+            choice.socket = beside.socket.string
+            choice.programPort = beside.programPort
+            (agent, ownAgent) = (choice, beside)
         }
     }
 
     func close() {
+        ownAgent?.stop()
         server?.stop()
         temporary?.remove()
     }
@@ -55,10 +64,12 @@ extension OpenBench {
             ])
         }
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            zip(row, widths).map { text, width in
+        return rows.map { (row: [String]) -> String in
+            let cells = zip(row, widths).map { text, width in
                 text + String(repeating: " ", count: width - text.count)
-            }.joined(separator: "  ") + "\n"
+            }
+            // The last column is text of any length.
+            return cells.dropLast().joined(separator: "  ") + "  " + (row.last ?? "") + "\n"
         }.joined()
     }
 }

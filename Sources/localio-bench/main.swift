@@ -11,7 +11,7 @@ struct Bench: ParsableCommand {
             Without arguments: the embedded server in a temporary directory, 4k random and 1m \
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
-        subcommands: [Run.self, Probe.self, Open.self, ServeEmbedded.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self], defaultSubcommand: Run.self)
 }
 
 struct Run: ParsableCommand {
@@ -136,6 +136,20 @@ struct Open: ParsableCommand {
         if let count { arguments.count = count }
         arguments.agent = agent.choice
         Glibc.exit(BenchCommand.open(arguments))
+    }
+}
+
+/// Opens and reads named files as whoever runs it; the tests run it as somebody else.
+struct TryFiles: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "try-files", shouldDisplay: false)
+
+    @Argument var url: String
+    @Argument var files: [String]
+    @OptionGroup var agent: AgentOptions
+
+    func run() throws {
+        Glibc.exit(BenchCommand.tryFiles(url: url, files: files, agent: agent.choice))
     }
 }
 
