@@ -13,7 +13,10 @@ import Testing
         "NFSClient": ["NFSTypes", "Threads", "CNFS", "CLinux"],
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
         "LocalIO": ["NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux"],
-        "LocalIOServer": ["NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
+        "LocalIOServer": ["AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
+        "LocalIOAgent": [
+            "LocalIOServer", "NFSClient", "AgentProtocol", "NFSTypes", "Threads", "CLinux",
+        ],
         "LocalIOFUSE": ["LocalIO", "NFSTypes", "Threads", "CFUSE", "CLinux"],
         "LocalIOBench": [
             "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes", "Threads", "CLinux",
@@ -23,7 +26,7 @@ import Testing
             "Threads", "CLinux", "CAllocationCounter",
         ],
         "localio-bench": ["LocalIOBench"],
-        "localiod": ["LocalIOServer"],
+        "localiod": ["LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads"],
         "localio-mount": ["LocalIOFUSE"],
     ]
 
