@@ -31,6 +31,12 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 
+let lifecycle: Target.Dependency = .product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
 let package = Package(
     name: "LocalIO",
     products: [
@@ -45,6 +51,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         // C fences: opaque types and plain functions, so that no C header leaks into Swift.
@@ -84,7 +93,18 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "LocalIOServer",
-            dependencies: ["NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system, deque],
+            dependencies: [
+                "AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system,
+                deque,
+            ],
+            swiftSettings: strict),
+        // The agent beside any NFS server: proves locality, asks the server, hands out files.
+        .target(
+            name: "LocalIOAgent",
+            dependencies: [
+                "LocalIOServer", "NFSClient", "AgentProtocol", "NFSTypes", "Threads", "CLinux",
+                logging, metrics, deque, yams,
+            ],
             swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(
@@ -108,7 +128,11 @@ let package = Package(
             name: "localio-bench", dependencies: ["LocalIOBench", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "localiod", dependencies: ["LocalIOServer", argumentParser, logging],
+            name: "localiod",
+            dependencies: [
+                "LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads", argumentParser,
+                logging, lifecycle, unixSignals,
+            ],
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
@@ -136,6 +160,14 @@ let package = Package(
         .testTarget(
             name: "LocalIOServerTests",
             dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: [
+                "LocalIOAgent", "AgentProtocol", "LocalIOServer", "NFSClient", "NFSTypes",
+                "LocalIOTesting", "LocalIOBench", "Threads", "CLinux", "localiod", logging,
+                system,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOBenchTests",

@@ -15,7 +15,10 @@ import Testing
         "LocalIO": [
             "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux",
         ],
-        "LocalIOServer": ["NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
+        "LocalIOServer": ["AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
+        "LocalIOAgent": [
+            "LocalIOServer", "NFSClient", "AgentProtocol", "NFSTypes", "Threads", "CLinux",
+        ],
         "LocalIOFUSE": ["LocalIO", "NFSTypes", "Threads", "CFUSE", "CLinux"],
         "LocalIOBench": [
             "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes", "Threads", "CLinux",
@@ -25,7 +28,7 @@ import Testing
             "Threads", "CLinux", "CAllocationCounter",
         ],
         "localio-bench": ["LocalIOBench"],
-        "localiod": ["LocalIOServer"],
+        "localiod": ["LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads"],
         "localio-mount": ["LocalIOFUSE"],
     ]
 
