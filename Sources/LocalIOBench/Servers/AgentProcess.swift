@@ -40,7 +40,7 @@ package final class AgentProcess: Sendable {
                 "--program-port", "\(programPort)", "--program-register", "false",
                 "--server", parsed.host, "--nfs-port", "\(parsed.nfsPort ?? 0)",
                 "--mount-port", "\(parsed.mountPort ?? 0)",
-                "--exports", "\(parsed.exportPath)=\(exportDirectory)", "--heartbeat", "250ms",
+                "--exports", "\(parsed.exportPath)=\(exportDirectory)", "--heartbeat", "250",
                 "--log-level", "info",
             ] + more
         guard let first = ChildProcess.find(words[0]) ?? words.first else {
