@@ -31,6 +31,12 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 
+let lifecycle: Target.Dependency = .product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
 let package = Package(
     name: "LocalIO",
     products: [
@@ -45,6 +51,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         // C fences: opaque types and plain functions, so that no C header leaks into Swift.
@@ -62,8 +71,15 @@ let package = Package(
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
         .target(name: "NFSTypes", swiftSettings: strict),
+        // What a client and the agent say to each other over a Unix socket.
         .target(
-            name: "NFSClient", dependencies: ["NFSTypes", "Threads", "CNFS", "CLinux", logging, system],
+            name: "AgentProtocol", dependencies: ["NFSTypes", "Threads", "CLinux"],
+            swiftSettings: strict),
+        .target(
+            name: "NFSClient",
+            dependencies: [
+                "NFSTypes", "Threads", "CNFS", "CLocalIORPC", "CLinux", logging, system,
+            ],
             swiftSettings: strict),
         .target(
             name: "DirectIO", dependencies: ["NFSTypes", "Threads", "CUring", "CLinux", system],
@@ -71,13 +87,24 @@ let package = Package(
         .target(
             name: "LocalIO",
             dependencies: [
-                "NFSTypes", "NFSClient", "DirectIO", "Threads", "CLinux", logging, metrics, system, histogram,
-                deque,
+                "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux", logging,
+                metrics, system, histogram, deque,
             ],
             swiftSettings: strict),
         .target(
             name: "LocalIOServer",
-            dependencies: ["NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system, deque],
+            dependencies: [
+                "AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux", logging, system,
+                deque,
+            ],
+            swiftSettings: strict),
+        // The agent beside any NFS server: proves locality, asks the server, hands out files.
+        .target(
+            name: "LocalIOAgent",
+            dependencies: [
+                "LocalIOServer", "NFSClient", "AgentProtocol", "NFSTypes", "Threads", "CLinux",
+                logging, metrics, deque, yams,
+            ],
             swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(
@@ -101,10 +128,17 @@ let package = Package(
             name: "localio-bench", dependencies: ["LocalIOBench", argumentParser],
             swiftSettings: strict),
         .executableTarget(
-            name: "localiod", dependencies: ["LocalIOServer", argumentParser, logging],
+            name: "localiod",
+            dependencies: [
+                "LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads", argumentParser,
+                logging, lifecycle, unixSignals,
+            ],
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
+        .testTarget(
+            name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
+            swiftSettings: strictTests),
         .testTarget(name: "NFSTypesTests", dependencies: ["NFSTypes"], swiftSettings: strictTests),
         .testTarget(
             name: "NFSClientTests",
@@ -120,12 +154,21 @@ let package = Package(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
-                "Threads", "CAllocationCounter", "localiod", logging, system,
+                "AgentProtocol", "Threads", "CLinux", "CAllocationCounter", "localiod", logging,
+                system,
             ],
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOServerTests",
             dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: [
+                "LocalIOAgent", "AgentProtocol", "LocalIOServer", "NFSClient", "NFSTypes",
+                "LocalIOTesting", "LocalIOBench", "Threads", "CLinux", "localiod", logging,
+                system,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOBenchTests",

@@ -1,14 +1,17 @@
 // What a program may choose about a client, with the defaults that suit most.
 public import DirectIO
+internal import Glibc
 public import NFSClient
 public import SystemPackage
 
-/// Where a client looks for the export's directory on its own host.
+/// Who may prove that the server is on this host and open its files.
 public enum LocalitySetting: Sendable, Hashable {
-    /// In the server's export list.
+    /// The agent; without one this process itself, in the directory of the server's export list.
     case automatic
-    /// Here. Still proved before it is used.
+    /// The agent; else this process itself, in this directory. Still proved before it is used.
     case exportRoot(FilePath)
+    /// The agent alone.
+    case agent
     /// Nowhere: everything travels as RPC.
     case off
 }
@@ -39,6 +42,13 @@ public struct EngineConfiguration: Sendable, Hashable {
 public struct ClientConfiguration: Sendable {
     /// Where to look for the export's directory.
     public var locality: LocalitySetting = .automatic
+    /// The agent's Unix socket; nil to ask no agent.
+    public var agentSocket: FilePath? = Self.defaultAgentSocket
+    /// The TCP port of the LOCALIO program at the server's host; nil: what rpcbind there says,
+    /// else 20122, else the port of NFS itself (where the embedded server answers).
+    public var programPort: UInt16?
+    /// How long the agent, and the LOCALIO program, may take for one answer.
+    public var agentTimeout: Duration = .seconds(3)
     /// What becomes of an I/O that direct I/O cannot take as it is. The default is what the
     /// measurements say (see the article Performance).
     public var misalignment: MisalignmentPolicy = .local
@@ -59,4 +69,13 @@ public struct ClientConfiguration: Sendable {
     public var controlThreads = 4
 
     public init() {}
+
+    /// LOCALIO_SOCKET, else /run/localio/agent.sock.
+    public static var defaultAgentSocket: FilePath {
+        if let value = unsafe getenv("LOCALIO_SOCKET") {
+            let text = unsafe String(cString: value)
+            if !text.isEmpty { return FilePath(text) }
+        }
+        return "/run/localio/agent.sock"
+    }
 }

@@ -104,11 +104,17 @@ package final class LocalFile: Sendable {
     /// Opened without, for edges; nil unless the policy needs it.
     let buffered: Descriptor?
     let geometry: DirectGeometry
+    /// The agent that handed it out; nil if this process opened it.
+    let ticket: AgentTicket?
 
-    init(direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry) {
+    init(
+        direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry,
+        ticket: AgentTicket? = nil
+    ) {
         self.direct = direct
         self.buffered = buffered
         self.geometry = geometry
+        self.ticket = ticket
     }
 
     /// The buffered descriptor's number, or -1.

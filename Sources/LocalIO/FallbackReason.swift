@@ -13,6 +13,14 @@ public enum FallbackReason: String, Sendable, Hashable, CaseIterable {
     case exportRootDiffers = "export_root_differs"
     /// Neither a nonce file nor matching root attributes could prove that it is.
     case notProved = "not_proved"
+    /// No agent listens at the configured socket, and nothing else may open local files.
+    case noAgent = "no_agent"
+    /// The agent refused this client or this file, or stopped answering.
+    case agentRefused = "agent_refused"
+    /// Nobody serves the LOCALIO program at the server's address.
+    case programUnreachable = "program_unreachable"
+    /// The nonce shown to the server's host did not reach the agent: another host, or a relay.
+    case notClaimed = "not_claimed"
     /// The server's connection is down or its answer is still awaited; the lease is revoked.
     case leaseRevoked = "lease_revoked"
     /// The server does not grant this caller the access that a descriptor would give.
@@ -47,6 +55,10 @@ extension FallbackReason {
         case .exportRootUnreachable: "the export's local directory cannot be opened here"
         case .exportRootDiffers: "the local directory is not the one the server exports"
         case .notProved: "nothing proved that the local directory is the server's"
+        case .noAgent: "no agent listens at the socket; start localiod agent or mount its socket in"
+        case .agentRefused: "the agent refused; localiod status says why"
+        case .programUnreachable: "nobody serves LOCALIO at the server's address"
+        case .notClaimed: "the agent did not see our nonce: the server is on another host"
         case .leaseRevoked: "the server is not answering; local I/O waits for it to come back"
         case .accessDenied: "the server does not grant the access a descriptor would give"
         case .fileNotFound: "the file is not under the export's local directory"
@@ -61,25 +73,9 @@ extension FallbackReason {
         }
     }
 
-    /// Position in `allCases`, for counters.
-    var index: Int {
-        switch self {
-        case .localityOff: 0
-        case .noExportRoot: 1
-        case .exportRootUnreachable: 2
-        case .exportRootDiffers: 3
-        case .notProved: 4
-        case .leaseRevoked: 5
-        case .accessDenied: 6
-        case .fileNotFound: 7
-        case .localOpenFailed: 8
-        case .fileDiffers: 9
-        case .noDirectIO: 10
-        case .misaligned: 11
-        case .misalignedMemory: 12
-        case .queueFull: 13
-        case .noBuffer: 14
-        case .redriven: 15
-        }
-    }
+    /// Whether the same file may get a local road later without being opened anew.
+    var mayPass: Bool { self == .leaseRevoked || self == .agentRefused }
+
+    /// Position in `allCases`, for counters: cases without values are numbered in that order.
+    var index: Int { Int(unsafe unsafeBitCast(self, to: UInt8.self)) }
 }

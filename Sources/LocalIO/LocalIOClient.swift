@@ -43,7 +43,8 @@ public final class LocalIOClient: Sendable {
         files = FileTable(budget: budget)
         lane = ControlLane(threadCount: max(configuration.controlThreads, 1))
         commitLane = ControlLane(threadCount: 2)
-        lease = Lease(session: session, configuration: configuration, logger: logger)
+        lease = Lease(
+            session: session, configuration: configuration, lane: lane, logger: logger)
     }
 
     /// Connects to the export and probes whether it is local. Blocks.
@@ -124,13 +125,12 @@ public final class LocalIOClient: Sendable {
         let found = try PathWalk(session: session).open(
             path, access: access, options: options, mode: mode)
         let state = files.opened(found.handle)
-        let route = localRoute(of: found, access: access)
+        let (route, revocations) = localRoute(of: found, access: access)
         let file = LocalIOFile(
             client: self, state: state, path: path, resolvedPath: found.resolvedPath,
             access: access, route: route)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
-        // The lease may have gone while the file was being opened.
-        if lease.root == nil, case .local = route { file.setRoute(.remote(.leaseRevoked)) }
+        hold(file, revocations)
         if options.contains(.truncate) { try file.truncateBlocking(to: 0) }
         return file
     }
@@ -145,38 +145,68 @@ public final class LocalIOClient: Sendable {
         }
     }
 
-    /// The road of a file that has just been found at the server.
-    func localRoute(of found: FoundFile, access: AccessMode) -> Route {
-        guard let root = lease.root else { return .remote(lease.reason) }
+    /// The road of a file that has just been found at the server, and the lease's count of
+    /// revocations before it was opened.
+    private func localRoute(
+        of found: FoundFile, access: AccessMode
+    ) -> (route: Route, revocations: UInt64) {
+        let (source, revocations) = lease.source
         // The server is the judge: without its permission no descriptor is used.
-        guard found.granted.isSuperset(of: access.rights) else { return .remote(.accessDenied) }
-        let outcome = root.open(
-            path: found.resolvedPath, access: access, attributes: found.attributes,
-            buffered: configuration.misalignment == .local && access.canWrite)
+        guard found.granted.isSuperset(of: access.rights) else {
+            return (.remote(source == nil ? lease.reason : .accessDenied), revocations)
+        }
+        let buffered = configuration.misalignment == .local && access.canWrite
+        let outcome: Result<LocalFile, FallbackError>
+        switch source {
+        case nil: return (.remote(lease.reason), revocations)
+        case .directory(let root):
+            outcome = root.open(
+                path: found.resolvedPath, access: access, attributes: found.attributes,
+                buffered: buffered)
+        case .agent(let agent):
+            outcome = agent.open(
+                exportPath: url.exportPath, found: found, access: access, buffered: buffered)
+        }
         switch outcome {
-        case .success(let local): return .local(local)
-        case .failure(let error): return .remote(error.reason)
+        case .success(let local): return (.local(local), revocations)
+        case .failure(let error): return (.remote(error.reason), revocations)
         }
     }
 
-    /// Sends all new I/O by RPC; called when the server stops answering.
-    func revokeLocalFiles() {
-        for file in currentFiles() { file.setRoute(.remote(.leaseRevoked)) }
+    /// After a file got its road: the lease may have gone meanwhile, or may give one later.
+    private func hold(_ file: LocalIOFile, _ revocations: UInt64) {
+        switch file.route() {
+        case .local:
+            if !lease.stillHolds(revocations) { file.setRoute(.remote(.leaseRevoked)) }
+        case .remote(let reason):
+            if reason.mayPass { lease.tryAgainLater() }
+        }
     }
 
-    /// Opens the local road of every open file again; called after a probe has succeeded.
-    func reopenLocalFiles() {
+    /// Sends new I/O on these files by RPC.
+    func revokeLocalFiles(where isMeant: (LocalIOFile) -> Bool) {
+        for file in currentFiles() where isMeant(file) { file.setRoute(.remote(.leaseRevoked)) }
+    }
+
+    /// Opens the local road of open files that have none; called by the lease's thread.
+    /// - Returns: false if it may be worth trying once more.
+    func reopenLocalFiles() -> Bool {
         let walk = PathWalk(session: session)
+        var isDone = true
         for file in currentFiles() {
             guard case .remote = file.route() else { continue }
             do throws(LocalIOError) {
                 let found = try walk.find(
                     handle: file.handle, resolvedPath: file.resolvedPath, access: file.access)
-                file.setRoute(localRoute(of: found, access: file.access))
+                let (route, revocations) = localRoute(of: found, access: file.access)
+                file.setRoute(route)
+                hold(file, revocations)
             } catch {
                 logger.debug("\(file.path) stays on RPC: \(error)")
             }
+            if case .remote(let reason) = file.route(), reason.mayPass { isDone = false }
         }
+        return isDone
     }
 
     /// Whether buffered edges ask the kernel to drop their pages once written (RWF_DONTCACHE,

@@ -20,6 +20,9 @@ public enum LocalityProof: String, Sendable, Hashable {
     /// The server is at an address of this host, and the root's inode and times, to the
     /// nanosecond, are the directory's.
     case rootAttributes = "root_attributes"
+    /// A nonce, shown to the server's host by the LOCALIO program, reached the agent whose
+    /// socket this process holds.
+    case agent = "agent"
 }
 
 /// The probe's decision and the steps that led to it, in order.
@@ -38,78 +41,100 @@ public struct ProbeReport: Sendable {
     public internal(set) var exportRoot: FilePath?
 }
 
+/// Writes down the steps of a probe as they are made.
+struct ProbeRecorder {
+    var report = ProbeReport()
+    private let clock = ContinuousClock()
+
+    mutating func step<Value>(_ name: String, _ body: () -> (Value, String)) -> Value {
+        let start = clock.now
+        let (value, outcome) = body()
+        report.steps.append(
+            ProbeReport.Step(name: name, outcome: outcome, duration: clock.now - start))
+        return value
+    }
+
+    mutating func note(_ name: String, _ outcome: String) {
+        report.steps.append(ProbeReport.Step(name: name, outcome: outcome, duration: .zero))
+    }
+
+    mutating func decide(_ reason: FallbackReason) { report.locality = .remote(reason) }
+}
+
 /// One run of the probe; blocks on RPC, so it runs on a control thread.
 ///
 /// Failing is not an error: the answer is `.remote` with a reason.
 struct LocalityProbe {
     let session: NFSSession
-    let setting: LocalitySetting
+    let configuration: ClientConfiguration
     let logger: Logger
+    /// Runs work that may wait, on some other thread; false if it cannot.
+    let later: @Sendable (@escaping @Sendable () -> Void) -> Bool
 
-    private struct Candidate {
-        let root: ExportRoot
-        let proof: LocalityProof
+    /// First the agent. Without one, and if the configuration lets it, this process itself.
+    func run() -> (report: ProbeReport, source: FileSource?) {
+        var recorder = ProbeRecorder()
+        if case .off = configuration.locality {
+            recorder.decide(.localityOff)
+            recorder.note("configuration", FallbackReason.localityOff.explanation)
+            return (recorder.report, nil)
+        }
+        switch askAgent(&recorder) {
+        case .proved(let connection):
+            recorder.report.locality = .local(.agent)
+            return (recorder.report, .agent(connection))
+        case .refused(let reason):
+            recorder.decide(reason)
+            // A directory that was named is tried all the same: its own proof is as good.
+            guard case .exportRoot = configuration.locality else { return (recorder.report, nil) }
+        case .absent:
+            recorder.decide(.noAgent)
+            if case .agent = configuration.locality { return (recorder.report, nil) }
+        }
+        let root = findRoot(&recorder)
+        return (recorder.report, root.map { .directory($0) })
     }
 
-    func run() -> (report: ProbeReport, root: ExportRoot?) {
-        var report = ProbeReport()
-        let clock = ContinuousClock()
-        func step<Value>(_ name: String, _ body: () -> (Value, String)) -> Value {
-            let start = clock.now
-            let (value, outcome) = body()
-            report.steps.append(
-                ProbeReport.Step(name: name, outcome: outcome, duration: clock.now - start))
-            return value
-        }
-
-        if case .off = setting {
-            report.locality = .remote(.localityOff)
-            step("configuration") { ((), FallbackReason.localityOff.explanation) }
-            return (report, nil)
-        }
-        let candidates = step("export directory") { candidateDirectories() }
+    /// The in-process resolver: a directory of this host that is proved to be the export.
+    private func findRoot(_ recorder: inout ProbeRecorder) -> ExportRoot? {
+        let candidates = recorder.step("export directory") { candidateDirectories() }
+        if candidates.isEmpty { recorder.decide(.noExportRoot) }
         for path in candidates {
-            let root: ExportRoot? = step("open \(path)") {
+            let opened: ExportRoot? = recorder.step("open \(path)") {
                 guard let root = ExportRoot(path: path) else {
                     return (nil, "cannot be opened: \(Errno(rawValue: errno))")
                 }
                 return (root, "inode \(root.inode)")
             }
-            guard let root else {
-                report.locality = .remote(.exportRootUnreachable)
+            guard let root = opened else {
+                recorder.decide(.exportRootUnreachable)
                 continue
             }
-            let attributes = step("root attributes") { compareRoot(root) }
+            let attributes = recorder.step("root attributes") { compareRoot(root) }
             guard attributes != .differ else {
-                report.locality = .remote(.exportRootDiffers)
+                recorder.decide(.exportRootDiffers)
                 continue
             }
-            let nonce = step("nonce file") { tryNonce(root) }
-            switch nonce {
-            case .seen:
-                return finish(&report, root, .nonceFile)
-            case .notSeen:
-                report.locality = .remote(.exportRootDiffers)
+            var proof: LocalityProof?
+            switch recorder.step("nonce file", { tryNonce(root) }) {
+            case .seen: proof = .nonceFile
+            case .notSeen: recorder.decide(.exportRootDiffers)
             case .notAllowed:
-                let ours = step("server address") { addressIsOurs() }
-                if ours && attributes == .equal { return finish(&report, root, .rootAttributes) }
-                report.locality = .remote(.notProved)
+                let ours = recorder.step("server address") { addressIsOurs() }
+                if ours && attributes == .equal { proof = .rootAttributes }
+                recorder.decide(.notProved)
             }
+            guard let proof else { continue }
+            recorder.report.locality = .local(proof)
+            recorder.report.exportRoot = root.path
+            return root
         }
-        return (report, nil)
-    }
-
-    private func finish(
-        _ report: inout ProbeReport, _ root: ExportRoot, _ proof: LocalityProof
-    ) -> (ProbeReport, ExportRoot?) {
-        report.locality = .local(proof)
-        report.exportRoot = root.path
-        return (report, root)
+        return nil
     }
 
     /// The directory given, else those that the server's export list suggests.
     private func candidateDirectories() -> ([FilePath], String) {
-        if case .exportRoot(let path) = setting { return ([path], "given: \(path)") }
+        if case .exportRoot(let path) = configuration.locality { return ([path], "given: \(path)") }
         do throws(RPCError) {
             let exports = try NFSSession.exportsBlocking(of: session.url)
             let wanted = session.url.exportPath

@@ -55,8 +55,8 @@ final class Counters: Sendable {
 
     private let local = Lock(RoadState())
     private let rpc = Lock(RoadState())
-    private let fallbacks = Lock(
-        InlineArray<16, UInt64>(repeating: 0))
+    // Its size is set here once: counting changes it in place.
+    private let fallbacks = Lock([UInt64](repeating: 0, count: FallbackReason.allCases.count))
     private let resent = Atomic<UInt64>(0)
 
     func record(_ road: Statistics.Road, byteCount: Int, nanoseconds: UInt64) {

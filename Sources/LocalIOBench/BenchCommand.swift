@@ -25,18 +25,42 @@ package enum BenchCommand {
     }
 
     /// Prints the probe's steps and its answer. Remote is an answer, not a failure.
-    package static func probe(url: String, exportRoot: String?) -> Int32 {
+    package static func probe(
+        url: String, exportRoot: String?, agent: AgentChoice = AgentChoice()
+    ) -> Int32 {
         do throws(BenchError) {
             let setting = exportRoot.map { LocalitySetting.exportRoot(FilePath($0)) }
-            let client = try ClientSession.connect(url, locality: setting ?? .automatic)
+            let client = try ClientSession.connect(
+                url, locality: setting ?? .automatic, agent: agent)
             defer { client.closeBlocking() }
             let report = client.probeReport
-            for step in report.steps {
+            for (number, step) in report.steps.enumerated() {
                 let microseconds = Double(step.duration.nanosecondCount) / 1000
-                print("\(step.name): \(step.outcome) (\(decimal(microseconds, places: 0)) µs)")
+                let time = decimal(microseconds, places: 0)
+                print("\(number + 1). \(step.name): \(step.outcome) (\(time) µs)")
             }
             if let root = report.exportRoot { print("export root: \(root)") }
             print(ClientSession.text(client.locality))
+            return 0
+        } catch {
+            complain(error.message)
+            return error.exitStatus
+        }
+    }
+
+    /// Opens files in a loop on three roads and prints what that cost and left behind.
+    package static func open(_ arguments: OpenArguments) -> Int32 {
+        do throws(BenchError) {
+            guard arguments.count > 0 else {
+                throw BenchError("--count \(arguments.count): must be at least 1", kind: .usage)
+            }
+            let stage = try OpenStage(arguments)
+            defer { stage.close() }
+            let results = try OpenBench(
+                url: stage.url, directory: stage.directory, count: arguments.count,
+                agent: stage.agent
+            ).run()
+            writeAll(OpenBench.table(results), to: STDOUT_FILENO)
             return 0
         } catch {
             complain(error.message)

@@ -192,7 +192,7 @@ package struct BenchPlan: Sendable {
         return value
     }
 
-    private static func server(_ text: String) throws(BenchError) -> ServerChoice {
+    static func server(_ text: String) throws(BenchError) -> ServerChoice {
         if text == "embedded" { return .embedded }
         if text == "ganesha" { return .ganesha }
         guard text.hasPrefix("nfs://") else {

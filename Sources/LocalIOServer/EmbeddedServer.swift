@@ -33,10 +33,18 @@ public final class EmbeddedServer: Sendable {
     }
 
     public let configuration: ServerConfiguration
+    private let nonces: NonceTable?
     private let state = Lock(State.new)
 
     public init(_ configuration: ServerConfiguration) {
         self.configuration = configuration
+        nonces = nil
+    }
+
+    /// A server whose UUID_IS_LOCAL claims nonces for an agent in this process.
+    package init(_ configuration: ServerConfiguration, nonces: NonceTable) {
+        self.configuration = configuration
+        self.nonces = nonces
     }
 
     deinit { stop() }
@@ -63,8 +71,15 @@ public final class EmbeddedServer: Sendable {
 
     private func run() throws(ServerError) -> Running {
         let service = Service(
-            configuration: configuration, export: try Export(directory: configuration.directory))
-        let listener = try Listener(service: service)
+            configuration: configuration, export: try Export(directory: configuration.directory),
+            nonces: nonces)
+        let limits = configuration.limits
+        let listener = try Listener(
+            Listener.Setup(
+                address: configuration.bindAddress, port: configuration.port,
+                connections: limits.connections, inFlight: limits.inFlight,
+                logger: configuration.logger, idle: { service.openFiles.closeIdle() }),
+            queue: service.queue)
         let workers = (0..<configuration.workers).compactMap { number in
             OwnedThread(name: "localio-nfs-\(number)") {
                 if let worker = Worker(service: service) { worker.run() }

@@ -17,23 +17,34 @@ final class Listener: Sendable {
         var thread: OwnedThread?
     }
 
+    /// Where to listen and what to bear.
+    struct Setup: Sendable {
+        var address: String
+        var port: Int
+        var connections: Int
+        var inFlight: Int
+        var logger: Logger
+        /// Runs now and then on the listener's thread.
+        var idle: @Sendable () -> Void = {}
+    }
+
     let port: Int
-    private let service: Service
+    private let setup: Setup
+    private let queue: RequestQueue
     private let socket: Int32
     private let doorbell: Doorbell
     private let state = Lock(State())
 
     /// Binds and listens; connections wait until `start`.
-    init(service: Service) throws(ServerError) {
+    init(_ setup: Setup, queue: RequestQueue) throws(ServerError) {
         guard let doorbell = Doorbell() else {
             throw .system("no descriptor left", errno: errno)
         }
         self.doorbell = doorbell
-        self.service = service
-        let configuration = service.configuration
+        self.setup = setup
+        self.queue = queue
         socket = try Self.listen(
-            address: configuration.bindAddress, port: configuration.port,
-            backlog: configuration.limits.connections)
+            address: setup.address, port: setup.port, backlog: setup.connections)
         port = Self.localPort(socket)
     }
 
@@ -73,7 +84,7 @@ final class Listener: Sendable {
             }
             if count > 0, polled.0.revents != 0 { accept() }
             if count > 0, polled.1.revents != 0 { doorbell.drain() }
-            service.openFiles.closeIdle()
+            setup.idle()
             joinEnded()
         }
     }
@@ -89,11 +100,10 @@ final class Listener: Sendable {
         let text = host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         let peer = String(decoding: text, as: UTF8.self)
         joinEnded()
-        let limits = service.configuration.limits
         let count = state.withLock { $0.clients.count }
-        guard count < limits.connections else {
-            service.logger.warning(
-                "refused a connection: too many", metadata: ["limit": "\(limits.connections)"])
+        guard count < setup.connections else {
+            setup.logger.warning(
+                "refused a connection: too many", metadata: ["limit": "\(setup.connections)"])
             close(descriptor)
             return
         }
@@ -102,11 +112,11 @@ final class Listener: Sendable {
             descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
         guard
             let connection = Connection(
-                socket: descriptor, peer: peer, inFlightLimit: limits.inFlight)
+                socket: descriptor, peer: peer, inFlightLimit: setup.inFlight)
         else { return }
-        let reader = OwnedThread(name: "localio-read") { [service] in
-            guard let complaint = connection.run(into: service.queue) else { return }
-            service.logger.notice(
+        let reader = OwnedThread(name: "localio-read") { [setup, queue] in
+            guard let complaint = connection.run(into: queue) else { return }
+            setup.logger.notice(
                 "closed a connection", metadata: ["peer": "\(peer)", "reason": "\(complaint)"])
         }
         guard let reader else {

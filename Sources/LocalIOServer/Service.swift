@@ -17,9 +17,12 @@ final class Service: Sendable {
     let inodeLocks = InodeLocks()
     let mounts = MountList()
     let queue = RequestQueue()
+    /// What an agent in this process waits for; nil without one.
+    let nonces: NonceTable?
     private let bootVerifier: Atomic<UInt64>
 
-    init(configuration: ServerConfiguration, export: Export) {
+    init(configuration: ServerConfiguration, export: Export, nonces: NonceTable? = nil) {
+        self.nonces = nonces
         self.configuration = configuration
         self.export = export
         index = InodeIndex(export: export, limit: configuration.limits.indexedNames)

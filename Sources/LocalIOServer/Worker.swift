@@ -20,26 +20,24 @@ enum ProgramNumber {
 @safe
 final class Worker {
     let service: Service
-    let input: XDRReader
-    let output: XDRWriter
     let identity: ThreadIdentity
-    private let header: UnsafeMutablePointer<clocaliorpc_call>
+    private let codec: CallCodec
     var caller = Caller.nobody
     /// The connection of the present call.
     private(set) var peer = ""
 
     /// - Returns: nil without memory.
     init?(service: Service) {
-        guard let input = XDRReader(), let output = XDRWriter() else { return nil }
+        guard let codec = CallCodec() else { return nil }
         self.service = service
-        self.input = input
-        self.output = output
+        self.codec = codec
         identity = ThreadIdentity(honoursCredentials: service.export.honoursCredentials)
-        unsafe header = .allocate(capacity: 1)
-        unsafe header.initialize(to: clocaliorpc_call())
     }
 
-    deinit { unsafe header.deallocate() }
+    var input: XDRReader { codec.input }
+    var output: XDRWriter { codec.output }
+    /// The name that the caller gave its machine.
+    var machineName: String { codec.machineName }
 
     /// The thread's body, until the queue closes.
     func run() {
@@ -48,22 +46,16 @@ final class Worker {
     }
 
     private func serve(_ work: Work) {
-        unsafe input.attach(work.request.bytes)
-        output.reset()
         peer = work.connection.peer
-        let result = unsafe clocaliorpc_get_call(input.cursor, header)
-        if result == CLOCALIORPC_CALL_NONSENSE {
+        switch codec.begin(work) {
+        case .nonsense:
             service.logger.debug(
                 "dropped a connection that sent no call", metadata: ["peer": "\(peer)"])
-            work.connection.abort()
-            work.connection.dismiss(work.request)
             return
-        }
-        if result == CLOCALIORPC_CALL_OK {
-            takeCaller()
-            unsafe dispatch(header.pointee)
-        } else {
-            _ = unsafe clocaliorpc_put_denied(output.cursor, header.pointee.xid, result)
+        case .denied: break
+        case .call(let call):
+            caller = codec.caller
+            dispatch(call)
         }
         service.faults.delayReply()
         if service.faults.dropsConnection() {
@@ -74,71 +66,21 @@ final class Worker {
         }
     }
 
-    private func takeCaller() {
-        guard unsafe header.pointee.flavor == UInt32(CLOCALIORPC_FLAVOR_SYS) else {
-            caller = .nobody
-            return
-        }
-        let count = unsafe Int(header.pointee.group_count)
-        caller.uid = unsafe header.pointee.uid
-        caller.gid = unsafe header.pointee.gid
-        caller.groups = unsafe withUnsafeBytes(of: header.pointee.groups) { groups in
-            unsafe Array(groups.bindMemory(to: UInt32.self).prefix(count))
-        }
-    }
-
-    /// The name that the caller gave its machine.
-    var machineName: String {
-        unsafe withUnsafeBytes(of: header.pointee.machine_name) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-        }
-    }
-
     // MARK: - Programs
 
-    private func dispatch(_ call: borrowing clocaliorpc_call) {
+    private func dispatch(_ call: CallCodec.Call) {
         let version: UInt32
         switch call.program {
         case ProgramNumber.nfs, ProgramNumber.mount: version = 3
         case ProgramNumber.localio: version = 1
-        default: return accept(call.xid, CLOCALIORPC_PROGRAM_UNAVAILABLE)
+        default: return codec.refuseProgram(call)
         }
-        guard call.version == version else {
-            return accept(call.xid, CLOCALIORPC_PROGRAM_MISMATCH, versions: version)
-        }
-        accept(call.xid, CLOCALIORPC_SUCCESS)
-        do throws(GarbageArguments) {
-            let isKnown =
-                switch call.program {
-                case ProgramNumber.nfs: try serveNFS(call.procedure)
-                case ProgramNumber.mount: try serveMount(call.procedure)
-                default: try serveLocalIO(call.procedure)
-                }
-            if !isKnown {
-                output.reset()
-                accept(call.xid, CLOCALIORPC_PROCEDURE_UNAVAILABLE)
+        codec.answer(call, version: version) { () throws(GarbageArguments) in
+            switch call.program {
+            case ProgramNumber.nfs: try serveNFS(call.procedure)
+            case ProgramNumber.mount: try serveMount(call.procedure)
+            default: try LocalIOProgram.serve(call.procedure, input, peer, service.nonces)
             }
-        } catch {
-            output.reset()
-            accept(call.xid, CLOCALIORPC_GARBAGE_ARGUMENTS)
-        }
-    }
-
-    private func accept(
-        _ xid: UInt32, _ status: clocaliorpc_accept_status, versions: UInt32 = 0
-    ) {
-        _ = unsafe clocaliorpc_put_accepted(output.cursor, xid, status, versions, versions)
-    }
-
-    /// The LOCALIO program: this server has no agent behind it, so nobody registered the nonce;
-    /// the answer, like the kernel's, is void either way.
-    private func serveLocalIO(_ procedure: UInt32) throws(GarbageArguments) -> Bool {
-        switch procedure {
-        case 0: return true
-        case 1:
-            _ = unsafe try input.fixed(16)
-            return true
-        default: return false
         }
     }
 

@@ -112,13 +112,16 @@ struct Setup: Sendable {
             server: "\(url.host):\(Self.portmapPort)")
     }
 
-    private func portmap(_ address: String, _ program: Int32) throws(RPCError) -> UInt16? {
+    /// The TCP port that the host's portmapper has for a program; nil if it has none.
+    func portmap(
+        _ address: String, _ program: Int32, version: Int32 = 3
+    ) throws(RPCError) -> UInt16? {
         let client = try self.client(address, Self.portmapPort)
         let port = unsafe try client.call(
             "GETPORT",
             send: { context, token in
                 unsafe rpc_pmap2_getport_async(
-                    context, program, 3, Int32(IPPROTO_TCP), controlReplyArrived, token)
+                    context, program, version, Int32(IPPROTO_TCP), controlReplyArrived, token)
             },
             read: { raw in unsafe result(raw, UInt32.self) ?? 0 })
         return port == 0 ? nil : UInt16(exactly: port)
@@ -185,7 +188,8 @@ struct Setup: Sendable {
     }
 }
 
-private func numericAddress(
+/// An address in numbers.
+func numericAddress(
     _ address: UnsafePointer<sockaddr>?, _ byteCount: socklen_t
 ) -> String? {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(NI_MAXHOST)) { text in

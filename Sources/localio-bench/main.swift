@@ -11,7 +11,7 @@ struct Bench: ParsableCommand {
             Without arguments: the embedded server in a temporary directory, 4k random and 1m \
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
-        subcommands: [Run.self, Probe.self, ServeEmbedded.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self], defaultSubcommand: Run.self)
 }
 
 struct Run: ParsableCommand {
@@ -91,7 +91,66 @@ struct Probe: ParsableCommand {
     @Option(help: "The export's directory on this host, if the server does not tell.")
     var exportRoot: String?
 
-    func run() throws { Glibc.exit(BenchCommand.probe(url: url, exportRoot: exportRoot)) }
+    @OptionGroup var agent: AgentOptions
+
+    func run() throws {
+        Glibc.exit(
+            BenchCommand.probe(url: url, exportRoot: exportRoot, agent: agent.choice))
+    }
+}
+
+struct AgentOptions: ParsableArguments {
+    @Option(help: "The agent's socket. Default: LOCALIO_SOCKET, else /run/localio/agent.sock.")
+    var socket: String?
+    @Option(help: "The LOCALIO program's TCP port. Default: what rpcbind says, else 20122.")
+    var programPort: UInt16?
+
+    var choice: AgentChoice {
+        var choice = AgentChoice()
+        choice.socket = socket
+        choice.programPort = programPort
+        return choice
+    }
+}
+
+struct Open: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Opens files in a loop: through the agent, by RPC alone, and by open(2).",
+        discussion: """
+            Prints medians, RPC calls per open and close, and the process's descriptors and \
+            resident memory before and after.
+            """)
+
+    @Option(help: "embedded, ganesha (needs root), or the URL of an export. Default: embedded.")
+    var server: String?
+    @Option(help: "With a URL: the export's directory on this host, for open(2).")
+    var directory: String?
+    @Option(help: "Opens on each road. Default: 10000.")
+    var count: Int?
+    @OptionGroup var agent: AgentOptions
+
+    func run() throws {
+        var arguments = OpenArguments()
+        if let server { arguments.server = server }
+        arguments.directory = directory
+        if let count { arguments.count = count }
+        arguments.agent = agent.choice
+        Glibc.exit(BenchCommand.open(arguments))
+    }
+}
+
+/// Opens and reads named files as whoever runs it; the tests run it as somebody else.
+struct TryFiles: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "try-files", shouldDisplay: false)
+
+    @Argument var url: String
+    @Argument var files: [String]
+    @OptionGroup var agent: AgentOptions
+
+    func run() throws {
+        Glibc.exit(BenchCommand.tryFiles(url: url, files: files, agent: agent.choice))
+    }
 }
 
 /// The embedded server in a process of its own; localio-bench starts itself with it.

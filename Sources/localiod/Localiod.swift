@@ -5,5 +5,5 @@ struct Localiod: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "localiod",
         abstract: "The server's side of LocalIO.",
-        subcommands: [Serve.self])
+        subcommands: [Serve.self, AgentCommand.self, CheckCommand.self, StatusCommand.self])
 }

@@ -1,6 +1,8 @@
 // `localiod serve`: the embedded NFSv3 server as a program.
+internal import AgentProtocol
 internal import ArgumentParser
 internal import Glibc
+internal import LocalIOAgent
 internal import LocalIOServer
 internal import Logging
 
@@ -42,6 +44,14 @@ struct Serve: ParsableCommand {
         help: "What to log on standard error: trace, debug, info, notice, warning or error.")
     var logLevel = "warning"
 
+    @Flag(help: "Also run an agent for this server, at LOCALIO_SOCKET or --agent-socket.")
+    var agent = false
+
+    @Option(
+        name: .customLong("agent-socket"),
+        help: ArgumentHelp("The agent's socket; implies --agent.", valueName: "PATH"))
+    var agentSocket: String?
+
     @OptionGroup(visibility: .hidden)
     var faults: FaultOptions
 
@@ -64,10 +74,11 @@ struct Serve: ParsableCommand {
 
         var logger = Logger(label: "localiod") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = Logger.Level(rawValue: logLevel) ?? .warning
+        let nonces = NonceTable()
         let server = EmbeddedServer(
             ServerConfiguration(
                 directory: directory, port: port, bindAddress: bind, workers: workers,
-                readOnly: readOnly, faults: faults.faults, logger: logger))
+                readOnly: readOnly, faults: faults.faults, logger: logger), nonces: nonces)
         do throws(ServerError) {
             try server.start()
         } catch {
@@ -79,18 +90,36 @@ struct Serve: ParsableCommand {
                 complain(complaint)
             }
         }
+        let agent = startAgent(server, nonces, logger)
         print(server.url ?? "")
         fflush(nil)
         var received: Int32 = 0
         while unsafe sigwait(&signals, &received) != 0 {}
         if let portFile { unsafe unlink(portFile) }
+        agent?.stop()
         server.stop()
     }
 
-    /// One line on standard error and exit status 1.
-    private func complain(_ line: String) -> Never {
-        var text = "localiod: \(line)\n"
-        text.withUTF8 { bytes in _ = unsafe write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
-        Glibc.exit(1)
+    /// An agent in this process, whose nonces the server claims on its own port.
+    private func startAgent(
+        _ server: EmbeddedServer, _ nonces: NonceTable, _ logger: Logger
+    ) -> Agent? {
+        guard agent || agentSocket != nil, let port = server.port else { return nil }
+        var settings = AgentConfiguration()
+        settings.socketPath = agentSocket ?? AgentProtocol.socketPath
+        settings.serverAddress = bind == "0.0.0.0" ? "127.0.0.1" : bind == "::" ? "::1" : bind
+        settings.nfsPort = UInt16(clamping: port)
+        settings.mountPort = UInt16(clamping: port)
+        let running = Agent(settings, nonces: nonces, logger: logger)
+        do throws(AgentError) {
+            try running.start()
+        } catch {
+            server.stop()
+            complain(error.description)
+        }
+        return running
     }
+
+    /// One line on standard error and exit status 1.
+    private func complain(_ line: String) -> Never { Complaint.exit(line) }
 }

@@ -77,7 +77,7 @@ import Threads
         try file.closeBlocking()
     }
 
-    private static func write(_ record: Record, to file: LocalIOFile, _ progress: Progress) {
+    static func write(_ record: Record, to file: LocalIOFile, _ progress: Progress) {
         var index = 0
         do {
             while !progress.mustStop.load(ordering: .acquiring) {

@@ -97,3 +97,10 @@ bool clocaliorpc_put_accepted(
 /// Encodes a whole denied reply for a failed `clocaliorpc_get_call`.
 bool clocaliorpc_put_denied(
     clocaliorpc_cursor *cursor, uint32_t xid, clocaliorpc_call_result reason);
+
+// --- the portmapper of this host (RFC 1833) ---
+
+/// Registers a TCP port for a program, in place of an entry that another process left.
+/// False without a portmapper, or if it refuses.
+bool clocaliorpc_register(uint32_t program, uint32_t version, uint16_t port);
+void clocaliorpc_unregister(uint32_t program, uint32_t version);

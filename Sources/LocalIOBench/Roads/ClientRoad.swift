@@ -37,7 +37,8 @@ final class ClientSession: RoadSession {
 
     /// Connects with time-outs after which a dead server is an error rather than a wait.
     static func connect(
-        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local
+        _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local,
+        agent: AgentChoice = AgentChoice()
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
@@ -48,6 +49,7 @@ final class ClientSession: RoadSession {
         var configuration = ClientConfiguration()
         configuration.locality = locality
         configuration.misalignment = policy
+        agent.apply(to: &configuration)
         configuration.session.recovery = .soft(retries: 1)
         configuration.session.requestTimeout = .seconds(6)
         configuration.session.connectTimeout = .seconds(4)

@@ -106,14 +106,23 @@ package final class EmbeddedServerProcess: NFSServerFixture {
     private static func command() throws(BenchError) -> (String, [String]) {
         let own = try Files.resolve("/proc/self/exe")
         if own.hasSuffix("/localio-bench") { return (own, [subcommand]) }
+        return (try localiod(), ["serve"])
+    }
+
+    /// The `localiod` that was built beside the running program or test bundle.
+    package static func localiod() throws(BenchError) -> String { try beside("localiod") }
+
+    /// A program that was built beside the running one or its test bundle.
+    package static func beside(_ name: String) throws(BenchError) -> String {
+        let own = try Files.resolve("/proc/self/exe")
         let bundle = CommandLine.arguments.first { $0.contains(".xctest") }
         for place in [bundle, own].compactMap(\.self) {
             // The bundle's path may go on inside it; the programs are beside the bundle itself.
             let parts = place.split(separator: "/", omittingEmptySubsequences: false)
             let inner = parts.firstIndex { $0.contains(".xctest") } ?? parts.count - 1
-            let program = parts[..<inner].joined(separator: "/") + "/localiod"
-            if Files.exists(program) { return (program, ["serve"]) }
+            let program = parts[..<inner].joined(separator: "/") + "/" + name
+            if Files.exists(program) { return program }
         }
-        throw BenchError("localiod is not built beside \(own); run swift build")
+        throw BenchError("\(name) is not built beside \(own); run swift build")
     }
 }

@@ -14,6 +14,11 @@ package enum Port {
 
     /// Whether something accepts connections there.
     package static func answers(_ port: Int) -> Bool { clinux_port_answers(Int32(port)) }
+
+    /// Whether something accepts connections at a Unix socket.
+    package static func listens(unixSocket path: String) -> Bool {
+        unsafe clinux_socket_answers(path)
+    }
 }
 
 /// A running rpcbind: the machine's own where there is one, else one that all our processes

@@ -1,0 +1,144 @@
+// What all threads of an agent share, and how an OPEN is answered.
+internal import AgentProtocol
+internal import DequeModule
+internal import LocalIOServer
+internal import Logging
+internal import Threads
+
+/// One agent's shared state. Any thread.
+final class AgentCore: Sendable {
+    private struct Work: Sendable {
+        let client: AgentClient
+        let export: AgentExport
+        let request: AgentOpenRequest
+    }
+
+    let configuration: AgentConfiguration
+    let nonces: NonceTable
+    let logger: Logger
+    let opens: OpenTable
+    let counters = AgentCounters()
+    private let exportList = Lock([AgentExport]())
+    private let queue = Lock(Deque<Work>())
+    private let queued = Semaphore()
+    private let inFlight = Lock(0)
+
+    init(configuration: AgentConfiguration, nonces: NonceTable, logger: Logger) {
+        self.configuration = configuration
+        self.nonces = nonces
+        self.logger = logger
+        opens = OpenTable(limits: configuration.limits)
+    }
+
+    var exports: [AgentExport] { exportList.withLock { $0 } }
+    func setExports(_ exports: [AgentExport]) { exportList.withLock { $0 = exports } }
+
+    /// The export that a client mounted by `path`, or by a directory below it.
+    func export(_ path: String) -> AgentExport? {
+        let bare = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+        return exports.filter { export in
+            let own = export.mapping.path
+            return bare == own || own == "/" || bare.hasPrefix(own + "/")
+        }.max { $0.mapping.path.utf8.count < $1.mapping.path.utf8.count }
+    }
+
+    // MARK: - OPEN
+
+    /// Takes an OPEN in, or refuses it at once.
+    func take(_ request: AgentOpenRequest, from client: AgentClient) {
+        let requestID = request.requestID
+        guard client.hasProved else {
+            return refuse(
+                client, requestID, .init(.notConfirmed, "prove locality first: REGISTER, CONFIRM"))
+        }
+        guard let export = export(request.exportPath) else {
+            return refuse(
+                client, requestID,
+                .init(.unknownExport, "\(request.exportPath) is no export that this agent maps"))
+        }
+        if let reason = opens.refusal(for: client) {
+            return refuse(client, requestID, .init(reason, "the limit of granted opens"))
+        }
+        guard client.begin(limit: configuration.limits.inFlightPerClient) else {
+            return refuse(client, requestID, .init(.tooManyInFlight, "wait for answers first"))
+        }
+        let isTaken = inFlight.withLock { count in
+            guard count < configuration.limits.inFlight else { return false }
+            count += 1
+            return true
+        }
+        guard isTaken else {
+            client.end()
+            return refuse(client, requestID, .init(.tooManyInFlight, "the agent is busy"))
+        }
+        queue.withLock { $0.append(Work(client: client, export: export, request: request)) }
+        queued.signal()
+    }
+
+    private func refuse(_ client: AgentClient, _ requestID: UInt64, _ denial: AgentDenial) {
+        counters.refused(denial.reason)
+        client.send(
+            .refused(requestID: requestID, reason: denial.reason, text: denial.text))
+    }
+
+    /// A worker thread's body.
+    func answerOpens() {
+        while true {
+            queued.wait()
+            guard let work = queue.withLock({ $0.popFirst() }) else { return }
+            if !work.client.isDead { answer(work) }
+            work.client.end()
+            inFlight.withLock { $0 -= 1 }
+        }
+    }
+
+    private func answer(_ work: Work) {
+        let (client, export, request) = (work.client, work.export, work.request)
+        do throws(AgentDenial) {
+            let epoch = export.epoch
+            switch export.condition {
+            case .up: break
+            case .down: throw AgentDenial(.serverGone, "the server does not answer; try later")
+            case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
+            }
+            let file = try export.open(request, as: client.peer.credentials)
+            let record = OpenRecord(
+                client: client, export: export, handle: request.handle, access: request.access)
+            try opens.grant(record, epoch: epoch, request: request, file: file)
+            counters.opened()
+        } catch {
+            logger.debug(
+                "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])
+            refuse(client, request.requestID, error)
+        }
+    }
+
+    /// Lets the workers return.
+    func stop(workerCount: Int) {
+        queue.withLock { $0 = [] }
+        for _ in 0..<workerCount { queued.signal() }
+    }
+
+    // MARK: - Revocation
+
+    /// The server is gone, or the agent ends.
+    func revokeAll(closing: Bool = false) {
+        let count = opens.revoke(.all, closing: closing) { _ in true }
+        if count > 0 { counters.revoked(opens: count) }
+    }
+
+    func revoke(_ export: AgentExport, _ condition: AgentExport.Condition) {
+        export.disconnect(condition)
+        let count = opens.revoke(.export(export.id)) { $0.export === export }
+        if count > 0 { counters.revoked(opens: count) }
+        logger.notice("export revoked", metadata: ["export": "\(export.mapping.path)"])
+    }
+
+    /// The server lets this client have the file no longer.
+    func revoke(_ record: OpenRecord) {
+        let count = opens.revoke(.handle(record.handle)) {
+            $0.client === record.client && $0.handle == record.handle
+        }
+        if count > 0 { counters.revoked(opens: count) }
+    }
+}

@@ -1,0 +1,230 @@
+// One export: its directory here, the session with its server, and the server's judgement.
+internal import AgentProtocol
+internal import Logging
+package import NFSClient
+internal import NFSTypes
+internal import Threads
+
+/// An export that files are handed out of. Any thread.
+package final class AgentExport: Sendable {
+    /// Whether OPENs are taken.
+    enum Condition: Sendable, Hashable {
+        /// Not connected yet, or the server is gone.
+        case down
+        case up
+        /// The server exports it no longer.
+        case removed
+    }
+
+    private struct State {
+        var condition = Condition.down
+        var session: NFSSession?
+        var root: DecodedHandle?
+        /// Grows each time files of this export are revoked.
+        var epoch: UInt64 = 0
+    }
+
+    package let id: UInt32
+    package let mapping: ExportMapping
+    let finder: FileFinder
+    private let configuration: AgentConfiguration
+    private let state = Lock(State())
+
+    package init(
+        id: UInt32, mapping: ExportMapping, configuration: AgentConfiguration
+    ) throws(AgentError) {
+        self.id = id
+        self.mapping = mapping
+        self.configuration = configuration
+        finder = try FileFinder(directory: mapping.directory)
+    }
+
+    var condition: Condition { state.withLock { $0.condition } }
+    var isExported: Bool { condition != .removed }
+    var epoch: UInt64 { state.withLock { $0.epoch } }
+    var session: NFSSession? { state.withLock { $0.session } }
+
+    /// The URL of the export at the agent's own server.
+    package static func url(_ path: String, _ configuration: AgentConfiguration) -> NFSURL {
+        NFSURL(
+            host: configuration.serverAddress, exportPath: path, nfsPort: configuration.nfsPort,
+            mountPort: configuration.mountPort)
+    }
+
+    /// How the agent talks to its server: soft, so that a dead server shows at once.
+    package static func sessionConfiguration(
+        _ configuration: AgentConfiguration
+    ) -> SessionConfiguration {
+        SessionConfiguration(
+            connections: 1, requestTimeout: configuration.intervals.serverTimeout,
+            connectTimeout: configuration.intervals.serverTimeout, recovery: .soft(retries: 0))
+    }
+
+    /// Mounts, and proves that the directory is the export's.
+    /// - Parameter lost: runs on the session's thread when its connection breaks.
+    func connect(
+        logger: Logger, lost: @escaping @Sendable () -> Void
+    ) throws(AgentDenial) {
+        let session: NFSSession
+        do throws(RPCError) {
+            session = try NFSSession.connectBlocking(
+                to: Self.url(mapping.path, configuration),
+                configuration: Self.sessionConfiguration(configuration), logger: logger)
+        } catch {
+            if case .mountRefused = error.cause {
+                throw AgentDenial(.unknownExport, error.description)
+            }
+            throw AgentDenial(.serverGone, error.description)
+        }
+        do throws(AgentDenial) {
+            try prove(session)
+        } catch {
+            session.closeBlocking()
+            throw error
+        }
+        session.setConnectionObserver { if case .lost = $0 { lost() } }
+        state.withLock { state in
+            state.session = session
+            state.root = DecodedHandle(session.root)
+            state.condition = .up
+        }
+    }
+
+    /// The export's root at the server must be the directory here.
+    private func prove(_ session: NFSSession) throws(AgentDenial) {
+        let attributes: FileAttributes
+        do throws(RPCError) {
+            attributes = try session.performBlocking(.getAttributes(session.root))
+        } catch {
+            throw AgentDenial(.serverGone, error.description)
+        }
+        guard attributes.type == .directory, attributes.fileID == finder.inode else {
+            throw AgentDenial(
+                .differentFile,
+                "\(finder.directory) has inode \(finder.inode), the server's \(mapping.path) "
+                    + "has \(attributes.fileID): map it to the directory that the server exports")
+        }
+        guard let decoded = DecodedHandle(session.root), decoded.hasKernelHandle,
+            let own = finder.kernelHandle
+        else { return }
+        guard own.type == decoded.kernelType, own.bytes == decoded.kernelBytes else {
+            throw AgentDenial(
+                .differentFile,
+                "\(finder.directory) and the server's \(mapping.path) are different directories "
+                    + "with one inode number: map it to the directory that the server exports")
+        }
+    }
+
+    /// Closes the session; what was judged before counts no more.
+    /// - Returns: whether it was up.
+    @discardableResult
+    func disconnect(_ condition: Condition) -> Bool {
+        let (wasUp, session) = state.withLock { state in
+            defer {
+                state.session = nil
+                state.condition = condition
+                state.epoch += 1
+            }
+            return (state.condition == .up, state.session)
+        }
+        session?.setConnectionObserver(nil)
+        session?.closeBlocking()
+        return wasUp
+    }
+
+    // MARK: - OPEN
+
+    /// What the server grants the caller, asked in one round trip.
+    func judge(
+        _ handle: FileHandle, access: AgentAccess, as peer: Credentials
+    ) throws(AgentDenial) -> FileAttributes {
+        guard let session else {
+            throw AgentDenial(.serverGone, "the server does not answer; try later")
+        }
+        let attributes = PendingReply<FileAttributes>()
+        session.start(.getAttributes(handle), credentials: peer) { attributes.set($0) }
+        let granted: AccessReply
+        do throws(RPCError) {
+            granted = try session.performBlocking(
+                .access(handle, access.rights), credentials: peer)
+        } catch {
+            _ = attributes.wait()
+            throw Self.denial(error)
+        }
+        guard granted.granted.isSuperset(of: access.rights) else {
+            _ = attributes.wait()
+            throw AgentDenial(
+                .serverDenied, "the server does not let uid \(peer.uid) open it like that")
+        }
+        do throws(RPCError) {
+            return try attributes.wait().get()
+        } catch {
+            throw Self.denial(error)
+        }
+    }
+
+    private static func denial(_ error: RPCError) -> AgentDenial {
+        let reason: AgentRefusal =
+            switch error.status {
+            case .some(.stale): .staleHandle
+            case .some(.badHandle), .some(.invalid), .some(.badType), .some(.serverFault):
+                .badHandle
+            case .some: .serverDenied
+            case .none: .serverGone
+            }
+        return AgentDenial(reason, error.description)
+    }
+
+    /// Judges, finds and opens.
+    func open(
+        _ request: AgentOpenRequest, as peer: Credentials
+    ) throws(AgentDenial) -> FoundFile {
+        try FileFinder.check(hint: request.pathHint)
+        let decoded = DecodedHandle(request.handle)
+        let root = state.withLock { $0.root }
+        if let root {
+            guard let decoded, decoded.server == root.server, decoded.scope == root.scope else {
+                throw AgentDenial(.foreignHandle, "that is no handle of \(mapping.path)")
+            }
+        }
+        var attributes = try judge(request.handle, access: request.access, as: peer)
+        guard attributes.type == .regular else {
+            throw AgentDenial(.notRegularFile, "only regular files are handed out")
+        }
+        let candidate = try finder.find(
+            decoded, hint: request.pathHint, finding: configuration.finding)
+        do throws(AgentDenial) {
+            try FileFinder.verify(candidate, attributes)
+        } catch {
+            guard error.reason == .differentFile, !candidate.isProved else { throw error }
+            // The server may have believed attributes of long ago: let it look again.
+            refresh(request.handle)
+            attributes = try judge(request.handle, access: request.access, as: peer)
+            try FileFinder.verify(candidate, attributes)
+        }
+        return try FileFinder.open(
+            candidate, attributes, access: request.access, wantsBuffered: request.wantsBuffered)
+    }
+
+    /// COMMIT makes servers that cache attributes look at the file, and changes nothing.
+    private func refresh(_ handle: FileHandle) {
+        guard let session else { return }
+        _ = try? session.performBlocking(.commit(handle))
+    }
+}
+
+/// A reply that one thread waits for.
+private final class PendingReply<Reply: Sendable>: Sendable {
+    private let result = Lock<Result<Reply, RPCError>?>(nil)
+    private let arrived = Semaphore()
+
+    func set(_ new: Result<Reply, RPCError>) {
+        result.withLock { $0 = new }
+        arrived.signal()
+    }
+
+    func wait() -> Result<Reply, RPCError> {
+        arrived.wait()
+        return result.withLock { $0 } ?? .failure(RPCError(.cancelled, server: ""))
+    }
+}

@@ -1,0 +1,215 @@
+// What opening a file costs: through the client with local I/O, through the client by RPC alone,
+// and by open(2); and whether a great many opens leave anything behind.
+internal import DirectIO
+internal import Glibc
+internal import LocalIO
+internal import NFSClient
+internal import NFSTypes
+package import SystemPackage
+
+/// The words of `localio-bench open`.
+package struct OpenArguments: Sendable {
+    /// embedded, ganesha, or the URL of an export.
+    package var server = "embedded"
+    /// The export's directory on this host, for open(2); known for private servers.
+    package var directory: String?
+    /// Opens on each road.
+    package var count = 10_000
+    /// How the client proves that it is local.
+    package var agent = AgentChoice()
+
+    package init() {}
+}
+
+/// Where the agent is, where it is not where it usually is.
+package struct AgentChoice: Sendable {
+    package var socket: String?
+    package var programPort: UInt16?
+
+    package init() {}
+
+    func apply(to configuration: inout ClientConfiguration) {
+        if let socket { configuration.agentSocket = FilePath(socket) }
+        if let programPort { configuration.programPort = programPort }
+    }
+}
+
+/// One road's opens.
+package struct OpenResult: Sendable {
+    package var road: String
+    /// How the road's files are opened, such as "local (agent)".
+    package var locality: String
+    /// Microseconds.
+    package var openMedian: Double
+    package var open99: Double
+    package var closeMedian: Double
+    /// RPC calls that one open and close made.
+    package var callsPerOpen: Double
+    /// Opens whose I/O would go by RPC.
+    package var remoteOpens: Int
+    package var before: ProcessUse
+    package var after: ProcessUse
+}
+
+/// What a process holds at a moment.
+package struct ProcessUse: Sendable {
+    package var descriptors: Int
+    /// Resident bytes.
+    package var residentBytes: Int
+
+    package static func now() -> ProcessUse {
+        var count = 0
+        if let directory = unsafe opendir("/proc/self/fd") {
+            // The directory's own descriptor, "." and ".." are none of ours.
+            while unsafe readdir(directory) != nil { count += 1 }
+            count -= 3
+            unsafe closedir(directory)
+        }
+        let line = Files.text(at: "/proc/self/status")?.split(separator: "\n")
+            .first { $0.hasPrefix("VmRSS:") }
+        let kibibytes = line?.split(separator: " ").compactMap { Int($0) }.first ?? 0
+        return ProcessUse(descriptors: count, residentBytes: kibibytes << 10)
+    }
+}
+
+/// Opens files again and again on three roads.
+package struct OpenBench {
+    /// Distinct files; more opens than that go round.
+    private static let fileLimit = 500
+    private let url: String
+    private let directory: FilePath?
+    private let count: Int
+    private let agent: AgentChoice
+
+    package init(url: String, directory: FilePath?, count: Int, agent: AgentChoice) {
+        self.url = url
+        self.directory = directory
+        self.count = count
+        self.agent = agent
+    }
+
+    /// The roads in the order open(2), rpc, localio; the first only with a directory.
+    package func run() throws(BenchError) -> [OpenResult] {
+        let maker = try ClientSession.connect(url, locality: .off)
+        defer { maker.closeBlocking() }
+        let names = try makeFiles(maker)
+        defer { removeFiles(maker, names) }
+        var results: [OpenResult] = []
+        if let directory { results.append(try rawOpens(directory, names)) }
+        results.append(try clientOpens("rpc", .off, names))
+        results.append(try clientOpens("localio", .automatic, names))
+        return results
+    }
+
+    private func makeFiles(_ client: LocalIOClient) throws(BenchError) -> [String] {
+        let folder = "localio-bench-" + String(UInt64.random(in: 0...UInt64.max), radix: 16)
+        var names: [String] = []
+        do {
+            _ = try client.session.performBlocking(
+                .makeDirectory(client.session.root, folder, SetAttributes(mode: 0o755)))
+            for number in 0..<min(count, Self.fileLimit) {
+                let name = "\(folder)/\(number)"
+                names.append(name)
+                try client.openBlocking(name, .readWrite, options: [.create]).closeBlocking()
+            }
+            return names
+        } catch {
+            removeFiles(client, names)
+            throw BenchError("cannot make files at \(url): \(error)")
+        }
+    }
+
+    /// As far as the server lets us.
+    private func removeFiles(_ client: LocalIOClient, _ names: [String]) {
+        guard let folder = names.first?.split(separator: "/").first.map(String.init) else { return }
+        let session = client.session
+        guard let found = try? session.performBlocking(.lookup(session.root, folder)) else { return }
+        for name in names {
+            guard let last = name.split(separator: "/").last else { continue }
+            _ = try? session.performBlocking(.remove(found.handle, String(last)))
+        }
+        _ = try? session.performBlocking(.removeDirectory(session.root, folder))
+    }
+
+    // MARK: - Roads
+
+    private func rawOpens(
+        _ directory: FilePath, _ names: [String]
+    ) throws(BenchError) -> OpenResult {
+        let paths = names.map { directory.appending($0).string }
+        return try measure("open(2)", "O_DIRECT") { index throws(BenchError) in
+            let start = monotonicNanoseconds()
+            let path = paths[index % paths.count]
+            let descriptor = unsafe open(path, O_RDWR | O_CLOEXEC | Descriptor.directFlag)
+            let opened = monotonicNanoseconds()
+            guard descriptor >= 0 else { throw .system("cannot open \(path)", errno: errno) }
+            close(descriptor)
+            return Times(
+                open: opened - start, close: monotonicNanoseconds() - opened, isRemote: false)
+        }
+    }
+
+    private func clientOpens(
+        _ road: String, _ locality: LocalitySetting, _ names: [String]
+    ) throws(BenchError) -> OpenResult {
+        let client = try ClientSession.connect(url, locality: locality, agent: agent)
+        defer { client.closeBlocking() }
+        func one(_ index: Int) throws(BenchError) -> Times {
+            let name = names[index % names.count]
+            do throws(LocalIOError) {
+                let start = monotonicNanoseconds()
+                let file = try client.openBlocking(name, .readWrite)
+                let opened = monotonicNanoseconds()
+                let isRemote = file.fallbackReason != nil
+                try file.closeBlocking()
+                return Times(
+                    open: opened - start, close: monotonicNanoseconds() - opened,
+                    isRemote: isRemote)
+            } catch {
+                throw BenchError("\(road): cannot open \(name): \(error)")
+            }
+        }
+        // What is made once, at the first opens, is not what an open leaves behind.
+        for index in 0..<min(names.count, 100) { _ = try one(index) }
+        let calls = client.session.statistics.calls
+        var result = try measure(road, ClientSession.text(client.locality), one)
+        result.callsPerOpen = Double(client.session.statistics.calls - calls) / Double(count)
+        return result
+    }
+
+    private struct Times {
+        var open: UInt64
+        var close: UInt64
+        var isRemote: Bool
+    }
+
+    private func measure(
+        _ road: String, _ locality: String, _ body: (Int) throws(BenchError) -> Times
+    ) throws(BenchError) -> OpenResult {
+        var opens: [UInt64] = []
+        var closes: [UInt64] = []
+        opens.reserveCapacity(count)
+        closes.reserveCapacity(count)
+        var remote = 0
+        let before = ProcessUse.now()
+        for index in 0..<count {
+            try StopFlag.check()
+            let times = try body(index)
+            opens.append(times.open)
+            closes.append(times.close)
+            if times.isRemote { remote += 1 }
+        }
+        let after = ProcessUse.now()
+        return OpenResult(
+            road: road, locality: locality, openMedian: Self.microseconds(opens, 0.5),
+            open99: Self.microseconds(opens, 0.99), closeMedian: Self.microseconds(closes, 0.5),
+            callsPerOpen: 0, remoteOpens: remote, before: before, after: after)
+    }
+
+    private static func microseconds(_ values: [UInt64], _ quantile: Double) -> Double {
+        let sorted = values.sorted()
+        guard !sorted.isEmpty else { return 0 }
+        let index = min(Int(Double(sorted.count) * quantile), sorted.count - 1)
+        return Double(sorted[index]) / 1000
+    }
+}
