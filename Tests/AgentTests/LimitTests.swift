@@ -15,7 +15,8 @@ import Testing
 
     static func send(_ bytes: [UInt8], _ client: TestClient) {
         _ = bytes.withUnsafeBytes {
-            Foundation.send(client.socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+            Foundation.send(
+                client.socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
         }
     }
 
@@ -36,7 +37,8 @@ import Testing
         }
         #expect(fixture.status("counters", "bad_messages") == 6)
         // The others are served.
-        #expect(try fixture.client().outcome(fixture.request("file")) == nil)
+        let outcome = try fixture.client().outcome(fixture.request("file"))
+        #expect(outcome == nil)
     }
 
     @Test func unknownMessagesAreAnswered() throws {
@@ -69,7 +71,7 @@ import Testing
         defer { fixture.stop() }
         let before = descriptorCount()
         do {
-            let idle = try (0..<1000).compactMap { _ in
+            let idle = (0..<1000).compactMap { _ in
                 try? TestClient(path: fixture.configuration.socketPath)
             }
             #expect(idle.count > 200)
@@ -121,7 +123,7 @@ import Testing
         let client = try fixture.client()
         var answers: [OpenAnswer] = []
         for _ in 0..<3 { answers.append(try client.open(fixture.request("file"))) }
-        #expect(answers.allSatisfy(\.isOpened))
+        #expect(answers.count { $0.isOpened } == 3)
         #expect(try client.outcome(fixture.request("file")) == .tooManyOpens)
         if case .opened(let reply, _, _) = answers[0] {
             try client.socket.send(.release(openID: reply.openID))

@@ -1,6 +1,7 @@
 // What is taken back: when the server goes, the export goes, the permission goes, the agent ends.
 import AgentProtocol
 import Foundation
+import LocalIOBench
 import LocalIOServer
 import LocalIOTesting
 import NFSClient
