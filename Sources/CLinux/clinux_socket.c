@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -36,6 +37,14 @@ int clinux_unix_connect(const char *path) {
     if (fd < 0) return fd;
     if (connect(fd, (struct sockaddr *)&address, length) < 0) return fail(fd);
     return fd;
+}
+
+int clinux_unix_connect_as(
+    const char *path, uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count) {
+    if (syscall(SYS_setgroups, (size_t)group_count, groups) < 0) return -errno;
+    if (syscall(SYS_setresgid, gid, gid, gid) < 0) return -errno;
+    if (syscall(SYS_setresuid, uid, uid, uid) < 0) return -errno;
+    return clinux_unix_connect(path);
 }
 
 int clinux_unix_listen(const char *path, mode_t mode, int backlog) {

@@ -131,7 +131,8 @@ final class AgentReactor: Sendable {
         let latest = ContinuousClock.now - core.configuration.intervals.greeting
         for client in clients {
             let isLate = !client.hasGreeted && client.arrived < latest
-            guard isLate || client.isDead else { continue }
+            let isKnown = state.withLock { $0.clients[client.id] != nil }
+            guard isKnown, isLate || client.isDead else { continue }
             core.counters.count(\.droppedClients)
             drop(client)
         }

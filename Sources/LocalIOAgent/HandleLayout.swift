@@ -71,7 +71,7 @@ package struct DecodedHandle: Hashable, Sendable {
         // The width of the type is the host's own byte order.
         let type = opaque[typeStart..<handleStart].reversed().reduce(0) { $0 << 8 | UInt32($1) }
         return DecodedHandle(
-            server: .ganesha, scope: Array(bytes[2..<4] + opaque[5..<typeStart]),
+            server: .ganesha, scope: Array(bytes[1..<4] + opaque[5..<typeStart]),
             kernelType: Int32(bitPattern: type), kernelBytes: Array(opaque[handleStart...]))
     }
 

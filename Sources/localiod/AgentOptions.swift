@@ -7,8 +7,8 @@ internal import Logging
 struct AgentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The configuration file.", discussion: "Without it, the file /etc/localio/localiod.yaml "
-                + "if it is there.", valueName: "FILE"))
+            "The configuration file; without it, /etc/localio/localiod.yaml if it is there.",
+            valueName: "FILE"))
     var config: String?
 
     @Option(help: help("socket")) var socket: String?

@@ -9,6 +9,11 @@
 /// (-ENAMETOOLONG for a path that does not fit a socket's address).
 int clinux_unix_connect(const char *path);
 
+/// The same with other ids: the calling thread alone takes them for good (raw system calls), so
+/// use one that ends afterwards. Needs root; for tests of who may connect and open.
+int clinux_unix_connect_as(
+    const char *path, uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count);
+
 /// A listening, non-blocking, close-on-exec Unix stream socket bound to a path that must not
 /// exist yet. The file is made without permissions beyond `mode`. A negative errno on failure.
 int clinux_unix_listen(const char *path, mode_t mode, int backlog);
