@@ -52,7 +52,7 @@ final class Lease: Sendable {
         var revocations: UInt64 = 0
         /// Connections that are over, whose threads are to be joined.
         var ended: [AgentConnection] = []
-        /// Whether the local road was ever open: only then is a closed one tried again by itself.
+        /// Whether the local road was ever open: then a closed one is tried again by itself.
         var wasHeld = false
         /// The agent's socket file when it was last asked; nil for none.
         var socketSeen: SocketIdentity?
@@ -138,7 +138,8 @@ final class Lease: Sendable {
             state.report = report
             state.source = source
             if source != nil { state.wasHeld = true }
-            state.mustProbe = source == nil && state.wasHeld
+            let mayPass = state.wasHeld || report.locality == .remote(.agentRefused)
+            state.mustProbe = source == nil && mayPass
             state.socketSeen = seen
         }
         for step in report.steps {

@@ -123,7 +123,8 @@ package struct OpenBench {
     private func removeFiles(_ client: LocalIOClient, _ names: [String]) {
         guard let folder = names.first?.split(separator: "/").first.map(String.init) else { return }
         let session = client.session
-        guard let found = try? session.performBlocking(.lookup(session.root, folder)) else { return }
+        guard let found = try? session.performBlocking(.lookup(session.root, folder))
+        else { return }
         for name in names {
             guard let last = name.split(separator: "/").last else { continue }
             _ = try? session.performBlocking(.remove(found.handle, String(last)))

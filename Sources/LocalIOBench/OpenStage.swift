@@ -49,7 +49,10 @@ extension OpenBench {
     /// The results as a table for people.
     static func table(_ results: [OpenResult]) -> String {
         var rows = [
-            ["road", "open µs", "p99", "close µs", "RPC/open", "by RPC", "descriptors", "MiB", "how"]
+            [
+                "road", "open µs", "p99", "close µs", "RPC/open", "by RPC", "descriptors", "MiB",
+                "how",
+            ]
         ]
         for result in results {
             func mebibytes(_ use: ProcessUse) -> String {

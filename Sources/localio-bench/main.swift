@@ -11,7 +11,8 @@ struct Bench: ParsableCommand {
             Without arguments: the embedded server in a temporary directory, 4k random and 1m \
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
-        subcommands: [Run.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self],
+        defaultSubcommand: Run.self)
 }
 
 struct Run: ParsableCommand {

@@ -134,6 +134,8 @@ final class RealAgentSite {
     @Test(.enabled(if: Requirement.root.isMet), arguments: ServerKind.available)
     func manyOpensLeaveNothingBehind(kind: ServerKind) throws {
         let here = try RealAgentSite(kind)
+        // The agent is ready, with all that it opens once, when it has proved a client local.
+        try here.connect().closeBlocking()
         let before = here.agentDescriptors
         let count = testOperations(10_000)
         // In a process of its own, where no other test opens anything meanwhile.
@@ -184,7 +186,8 @@ private final class TwoNamespaces {
             "link", "add", "lios\(tag)", "netns", name(.server), "type", "veth", "peer", "name",
             "lioc\(tag)", "netns", name(.client))
         for (side, link, host) in [
-            (Side.server, "lios\(tag)", serverAddress), (.client, "lioc\(tag)", "10.213.\(subnet).2"),
+            (Side.server, "lios\(tag)", serverAddress),
+            (.client, "lioc\(tag)", "10.213.\(subnet).2"),
         ] {
             try run("-n", name(side), "address", "add", "\(host)/24", "dev", link)
             try run("-n", name(side), "link", "set", link, "up")
@@ -192,7 +195,9 @@ private final class TwoNamespaces {
     }
 
     deinit {
-        for side in [Side.server, .client] { _ = try? ChildProcess.run(ip, ["netns", "del", name(side)]) }
+        for side in [Side.server, .client] {
+            _ = try? ChildProcess.run(ip, ["netns", "del", name(side)])
+        }
     }
 
     private func name(_ side: Side) -> String { "localio-\(tag)-\(side.rawValue)" }
