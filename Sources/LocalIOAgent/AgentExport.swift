@@ -169,6 +169,7 @@ package final class AgentExport: Sendable {
             case .some(.stale): .staleHandle
             case .some(.badHandle), .some(.invalid), .some(.badType), .some(.serverFault):
                 .badHandle
+            case .some(.jukebox): .serverGone
             case .some: .serverDenied
             case .none: .serverGone
             }

@@ -141,8 +141,3 @@ func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
     }
     return false
 }
-
-/// The number of open descriptors of this process.
-func descriptorCount() -> Int {
-    (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count) ?? 0
-}

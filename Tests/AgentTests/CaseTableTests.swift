@@ -51,9 +51,9 @@ import Testing
         if access.reads {
             let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 4, alignment: 8)
             defer { room.deallocate() }
-            if (try? session.readBlocking(handle, offset: 0, into: room, credentials: user)) == nil {
-                return false
-            }
+            let read = try? session.readBlocking(
+                handle, offset: 0, into: room, credentials: user)
+            if read == nil { return false }
         }
         guard access.writes else { return true }
         let written = [UInt8(ascii: "s")].withUnsafeBytes { bytes in
@@ -74,9 +74,10 @@ import Testing
                     let request = try fixture.request(file.name, access)
                     let expected = rpc(fixture.session, request.handle, access, user)
                     let refusal = try client.outcome(request)
+                    let agent = refusal?.name ?? "opened"
                     #expect(
                         (refusal == nil) == expected,
-                        "\(file.name) \(access) by \(user): RPC \(expected), agent \(String(describing: refusal))")
+                        "\(file.name) \(access) by \(user): RPC \(expected), agent \(agent)")
                     rows += 1
                     granted += refusal == nil ? 1 : 0
                 }

