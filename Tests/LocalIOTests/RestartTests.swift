@@ -52,6 +52,10 @@ import Threads
         for _ in 0..<3 {
             usleep(300_000)
             site.server.kill9()
+            // Whether an I/O meets the revoked road depends on where the writer is just then.
+            if locality == .automatic {
+                #expect(poll(timeout: .seconds(5)) { file.fallbackReason == .leaseRevoked })
+            }
             usleep(200_000)
             try site.server.restart()
         }
@@ -63,7 +67,6 @@ import Threads
         #expect(committed > 0)
         if locality == .automatic {
             #expect(comesBack(file), "local I/O did not come back")
-            #expect((client.statistics().fallbacks[.leaseRevoked] ?? 0) > 0)
         }
         let contents = try site.contents("records")
         var there = ReferenceFile()
