@@ -104,6 +104,7 @@ private struct Loop {
     private var generator: SeededGenerator
     private var sequence = 0
     private var failure: String?
+    private var hasStarted = false
 
     init(job: Job, road: BenchRoad, depth: Int) {
         self.job = job
@@ -144,7 +145,8 @@ private struct Loop {
 
     private func wantsMore(_ now: UInt64) -> Bool {
         switch job.extent {
-        case .until(let end): now < end
+        // At least one, however late the machine let the job start.
+        case .until(let end): now < end || !hasStarted
         case .everyBlock: sequence < job.region.count
         }
     }
@@ -172,6 +174,7 @@ private struct Loop {
             block: block, generation: generation, isWrite: isWrite, submitted: submitted,
             busy: true)
         blockBusy[index] = true
+        hasStarted = true
         inFlight += 1
         return true
     }
