@@ -111,7 +111,7 @@ package final class Agent: Sendable {
         running.core.stop(workerCount: running.core.configuration.workers)
         for thread in running.threads { thread.join() }
         running.program?.stop()
-        for export in running.core.exports { export.disconnect(.down) }
+        for export in running.core.exports { AgentExport.close(export.disconnect(.down)) }
     }
 
     /// Takes the exports of another configuration; what else changed needs a restart.

@@ -40,7 +40,7 @@ package struct AgentCheck: Sendable {
         do {
             let export = try AgentExport(id: 1, mapping: mapping, configuration: configuration)
             try export.connect(logger: logger) {}
-            defer { export.disconnect(.down) }
+            defer { AgentExport.close(export.disconnect(.down)) }
             let layout = export.session.flatMap { DecodedHandle($0.root) }
             let text =
                 switch layout?.server {

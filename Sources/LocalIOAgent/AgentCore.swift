@@ -128,9 +128,10 @@ final class AgentCore: Sendable {
     }
 
     func revoke(_ export: AgentExport, _ condition: AgentExport.Condition) {
-        export.disconnect(condition)
+        let session = export.disconnect(condition)
         let count = opens.revoke(.export(export.id)) { $0.export === export }
         if count > 0 { counters.revoked(opens: count) }
+        AgentExport.close(session)
         logger.notice("export revoked", metadata: ["export": "\(export.mapping.path)"])
     }
 

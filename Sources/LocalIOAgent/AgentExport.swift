@@ -20,15 +20,15 @@ package final class AgentExport: Sendable {
         var condition = Condition.down
         var session: NFSSession?
         var root: DecodedHandle?
+        var finder: FileFinder
         /// Grows each time files of this export are revoked.
         var epoch: UInt64 = 0
     }
 
     package let id: UInt32
     package let mapping: ExportMapping
-    let finder: FileFinder
     private let configuration: AgentConfiguration
-    private let state = Lock(State())
+    private let state: Lock<State>
 
     package init(
         id: UInt32, mapping: ExportMapping, configuration: AgentConfiguration
@@ -36,7 +36,7 @@ package final class AgentExport: Sendable {
         self.id = id
         self.mapping = mapping
         self.configuration = configuration
-        finder = try FileFinder(directory: mapping.directory)
+        state = Lock(State(finder: try FileFinder(directory: mapping.directory)))
     }
 
     var condition: Condition { state.withLock { $0.condition } }
@@ -65,6 +65,13 @@ package final class AgentExport: Sendable {
     func connect(
         logger: Logger, lost: @escaping @Sendable () -> Void
     ) throws(AgentDenial) {
+        // Opened again each time: something may have been mounted there meanwhile.
+        let finder: FileFinder
+        do throws(AgentError) {
+            finder = try FileFinder(directory: mapping.directory)
+        } catch {
+            throw AgentDenial(.cannotFind, error.description)
+        }
         let session: NFSSession
         do throws(RPCError) {
             session = try NFSSession.connectBlocking(
@@ -77,7 +84,7 @@ package final class AgentExport: Sendable {
             throw AgentDenial(.serverGone, error.description)
         }
         do throws(AgentDenial) {
-            try prove(session)
+            try prove(session, finder)
         } catch {
             session.closeBlocking()
             throw error
@@ -86,12 +93,13 @@ package final class AgentExport: Sendable {
         state.withLock { state in
             state.session = session
             state.root = DecodedHandle(session.root)
+            state.finder = finder
             state.condition = .up
         }
     }
 
     /// The export's root at the server must be the directory here.
-    private func prove(_ session: NFSSession) throws(AgentDenial) {
+    private func prove(_ session: NFSSession, _ finder: FileFinder) throws(AgentDenial) {
         let attributes: FileAttributes
         do throws(RPCError) {
             attributes = try session.performBlocking(.getAttributes(session.root))
@@ -115,21 +123,22 @@ package final class AgentExport: Sendable {
         }
     }
 
-    /// Closes the session; what was judged before counts no more.
-    /// - Returns: whether it was up.
-    @discardableResult
-    func disconnect(_ condition: Condition) -> Bool {
-        let (wasUp, session) = state.withLock { state in
+    /// Takes no more OPENs; what was judged before counts no more.
+    /// - Returns: the session, for `close` once everyone has been told: closing waits.
+    func disconnect(_ condition: Condition) -> NFSSession? {
+        state.withLock { state in
             defer {
                 state.session = nil
                 state.condition = condition
                 state.epoch += 1
             }
-            return (state.condition == .up, state.session)
+            return state.session
         }
+    }
+
+    static func close(_ session: NFSSession?) {
         session?.setConnectionObserver(nil)
         session?.closeBlocking()
-        return wasUp
     }
 
     // MARK: - OPEN
@@ -182,7 +191,7 @@ package final class AgentExport: Sendable {
     ) throws(AgentDenial) -> FoundFile {
         try FileFinder.check(hint: request.pathHint)
         let decoded = DecodedHandle(request.handle)
-        let root = state.withLock { $0.root }
+        let (root, finder) = state.withLock { ($0.root, $0.finder) }
         if let root {
             guard let decoded, decoded.server == root.server, decoded.scope == root.scope else {
                 throw AgentDenial(.foreignHandle, "that is no handle of \(mapping.path)")

@@ -80,8 +80,9 @@ final class AgentWatcher: Sendable {
         core.logger.notice("the server is gone")
         core.counters.count(\.serverLosses)
         // Grants that are under way fail by the epoch; only then is everything taken back.
-        for export in connected { export.disconnect(.down) }
+        let sessions = connected.map { $0.disconnect(.down) }
         core.revokeAll()
+        for session in sessions { AgentExport.close(session) }
     }
 
     private func connect() {
@@ -135,7 +136,7 @@ final class AgentWatcher: Sendable {
             }
             switch export.condition {
             case .up where !isListed: core.revoke(export, .removed)
-            case .removed where isListed: export.disconnect(.down)
+            case .removed where isListed: AgentExport.close(export.disconnect(.down))
             default: break
             }
         }

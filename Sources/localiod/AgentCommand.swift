@@ -25,11 +25,6 @@ struct AgentCommand: ParsableCommand {
         var logger = Logger(label: "localiod") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = settings.logLevel
         let agent = Agent(settings, logger: logger)
-        do throws(AgentError) { try agent.start() } catch { Complaint.exit(error.description) }
-        if let port = agent.programPort {
-            print("agent at \(settings.socketPath), LOCALIO at port \(port)")
-        }
-        Flush.standardOutput()
         let service = AgentService(agent: agent, options: options, logger: logger)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
@@ -51,7 +46,8 @@ private final class Semaphores: Sendable {
     let ended = Semaphore()
 }
 
-/// Runs until the graceful shutdown; reads the configuration again at SIGHUP.
+/// Runs until the graceful shutdown; reads the configuration again at SIGHUP. Starts the agent
+/// only here, where all signals are caught already: whoever sees the socket may send them.
 private struct AgentService: Service {
     let agent: Agent
     let options: AgentOptions
@@ -59,6 +55,11 @@ private struct AgentService: Service {
 
     func run() async throws {
         let signals = await UnixSignalsSequence(trapping: .sighup)
+        do throws(AgentError) { try agent.start() } catch { Complaint.exit(error.description) }
+        if let port = agent.programPort {
+            print("agent at \(agent.configuration.socketPath), LOCALIO at port \(port)")
+        }
+        Flush.standardOutput()
         for await _ in signals.cancelOnGracefulShutdown() {
             do {
                 try agent.reload(try options.configuration())

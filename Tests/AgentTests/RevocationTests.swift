@@ -44,6 +44,26 @@ import Testing
         #expect(fixture.status("counters", "server_losses") >= 1)
     }
 
+    @Test(.enabled(if: ganesha.isMet)) func aServerThatHangsCountsAsGone() throws {
+        let fixture = try AgentFixture(.ganesha, fill: Self.fill) {
+            $0.intervals.serverTimeout = .milliseconds(500)
+        }
+        defer { fixture.stop() }
+        let client = try fixture.client()
+        let request = try fixture.request("file")
+        let answer = try client.open(request)
+        #expect(answer.isOpened)
+        defer { answer.close() }
+        let pid = fixture.ganesha?.processIdentifier ?? 0
+        #expect(pid > 0 && kill(pid, SIGSTOP) == 0)
+        defer { kill(pid, SIGCONT) }
+        #expect(try Self.revocation(client) == .all)
+        #expect(try client.outcome(request) == .serverGone)
+        kill(pid, SIGCONT)
+        let isBack = try eventually { try client.outcome(request) == nil }
+        #expect(isBack)
+    }
+
     @Test func permissionChangesOnAnOpenFile() throws {
         let fixture = try AgentFixture(fill: Self.fill)
         defer { fixture.stop() }
