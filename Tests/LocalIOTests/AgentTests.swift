@@ -159,8 +159,9 @@ final class RealAgentSite {
         }
         let local = try #require(rows.last)
         #expect(output.hasSuffix("local (agent)\n"), "\(here.agent.log)")
-        // Beside the opens only heartbeats: less than one in a hundred.
-        #expect(try #require(Double(local[4])) < 3.01)
+        // Beside the opens only heartbeats, one a second: a slow (sanitized) build has time for
+        // more of them, but never for a fourth call an open.
+        #expect(try #require(Double(local[4])) < 3.5)
         #expect(local[5] == "0", "all open locally: \(output)")
         // The agent has closed what it handed out, and forgotten the client.
         #expect(poll(timeout: .seconds(5)) { here.agentDescriptors <= before })
