@@ -14,7 +14,12 @@ extension LocalIOFile {
     /// verifier (the server restarted) is sent again, FILE_SYNC, from the bytes kept. After local
     /// writes the server is made to look at the file's attributes again.
     ///
-    /// Blocks. On an error nothing is forgotten: a later commit tries again.
+    /// Concurrent commits of one file take turns: none returns before the bytes it answers for
+    /// are durable. Blocks.
+    ///
+    /// On an error the duty remains and a later commit tries again; but as with fsync(2), the
+    /// kernel reports a failed write-back of buffered bytes (edges of policy `local`) once: bytes
+    /// written before a commit that threw are to be written again, not only committed again.
     public func commitBlocking() throws(LocalIOError) {
         try checkOpen()
         try flush()
@@ -27,6 +32,10 @@ extension LocalIOFile {
 
     /// The work of commit and close.
     func flush() throws(LocalIOError) {
+        try state.flushingAlone { () throws(LocalIOError) in try flushAlone() }
+    }
+
+    private func flushAlone() throws(LocalIOError) {
         var mustCommit = !state.uncommitted.isEmpty
         if state.takeLocalDirty() {
             switch route() {

@@ -14,6 +14,8 @@ final class FileState: Sendable {
     private let localDirty = Atomic<Bool>(false)
     private let serverBehind = Atomic<Bool>(false)
     private let commitQueued = Atomic<Bool>(false)
+    // Held while a flush waits for the disk and the server, which a Lock must never be.
+    private let flushing = Semaphore(1)
 
     init(handle: FileHandle, budget: UncommittedBudget) {
         self.handle = handle
@@ -29,6 +31,16 @@ final class FileState: Sendable {
         }
         if !serverBehind.load(ordering: .relaxed) { serverBehind.store(true, ordering: .releasing) }
         if !uncommitted.isEmpty { uncommitted.forget(offset: offset, byteCount: byteCount) }
+    }
+
+    /// Runs one flush of the file at a time.
+    ///
+    /// A flush takes the duties below before it has carried them out: a second one that found
+    /// them taken would acknowledge bytes whose fdatasync is still on its way, or fails.
+    func flushingAlone(_ flush: () throws(LocalIOError) -> Void) throws(LocalIOError) {
+        flushing.wait()
+        defer { flushing.signal() }
+        try flush()
     }
 
     /// Takes the duty to fdatasync; `true` if there is one. Give it back if it fails.

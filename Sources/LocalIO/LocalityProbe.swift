@@ -217,10 +217,3 @@ struct LocalityProbe {
         return (bound, bound ? "\(address) is this host's" : "\(address) is not this host's")
     }
 }
-
-extension FileTime {
-    /// Whether a statx time is the same; NFSv3 carries the low 32 bits of the seconds.
-    func isSame(_ localSeconds: Int64, _ localNanoseconds: UInt32) -> Bool {
-        seconds == UInt32(truncatingIfNeeded: localSeconds) && nanoseconds == localNanoseconds
-    }
-}
