@@ -151,7 +151,7 @@ package final class FileFinder: Sendable {
         if candidate.isProved { return }
         let isSame =
             status.size == attributes.size
-            && attributes.modifyTime.isTime(status.modify_seconds, status.modify_nanoseconds)
+            && attributes.modifyTime.isSame(status.modify_seconds, status.modify_nanoseconds)
         guard isSame else {
             throw AgentDenial(.differentFile, "size or times differ from what the server says")
         }
@@ -215,12 +215,5 @@ extension AgentAccess {
         case .write: [.modify, .extend]
         case .readWrite: [.read, .modify, .extend]
         }
-    }
-}
-
-extension FileTime {
-    /// NFSv3 carries the low 32 bits of the seconds.
-    func isTime(_ localSeconds: Int64, _ localNanoseconds: UInt32) -> Bool {
-        seconds == UInt32(truncatingIfNeeded: localSeconds) && nanoseconds == localNanoseconds
     }
 }

@@ -1,6 +1,7 @@
 // The one definition of what a file holds after a sequence of operations: every road is compared
 // with it.
 internal import Glibc
+package import LocalIOBench
 
 /// A file as plain bytes in memory, with the semantics of pwrite, pread and ftruncate.
 ///
@@ -57,13 +58,13 @@ package struct PayloadPool: Sendable {
     private let block: [UInt8]
 
     package init(seed: UInt64, largest: Int) {
-        var generator = TestGenerator(seed: seed)
+        var generator = SeededGenerator(seed: seed)
         block = generator.bytes(largest * 2)
     }
 
     /// Copies payload number `number` into `target`: its own bytes, stamped with its number.
     package func fill(_ target: UnsafeMutableRawBufferPointer, number: UInt64) {
-        var generator = TestGenerator(seed: number)
+        var generator = SeededGenerator(seed: number)
         let start = Int(generator.next() % UInt64(block.count - target.count))
         unsafe block.withUnsafeBytes { block in
             unsafe target.copyMemory(
@@ -75,20 +76,7 @@ package struct PayloadPool: Sendable {
     }
 }
 
-/// SplitMix64: a small generator whose whole state is its seed, so that a failure replays.
-package struct TestGenerator: RandomNumberGenerator, Sendable {
-    private var state: UInt64
-
-    package init(seed: UInt64) { state = seed }
-
-    package mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SeededGenerator {
     /// So many bytes that do not compress and do not repeat.
     package mutating func bytes(_ count: Int) -> [UInt8] {
         var result = [UInt8]()

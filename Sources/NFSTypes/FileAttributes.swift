@@ -20,6 +20,11 @@ public struct FileTime: Hashable, Sendable, Comparable {
         self.nanoseconds = nanoseconds
     }
 
+    /// Whether a statx time is the same: NFSv3 carries the low 32 bits of the seconds.
+    package func isSame(_ localSeconds: Int64, _ localNanoseconds: UInt32) -> Bool {
+        seconds == UInt32(truncatingIfNeeded: localSeconds) && nanoseconds == localNanoseconds
+    }
+
     public static func < (left: FileTime, right: FileTime) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }

@@ -39,7 +39,7 @@ import Testing
         let last = try await withThrowingTaskGroup(of: (Int, [UInt8]).self) { group in
             for writer in 0..<6 {
                 group.addTask {
-                    var generator = TestGenerator(seed: seed &+ UInt64(writer))
+                    var generator = SeededGenerator(seed: seed &+ UInt64(writer))
                     var mine = [UInt8](repeating: 0, count: width)
                     for _ in 0..<rounds {
                         let start = Int.random(in: 0..<width, using: &generator)
@@ -85,7 +85,7 @@ struct IntegrityRun {
 
     private let site: Site
     private let seed: UInt64
-    private var generator: TestGenerator
+    private var generator: SeededGenerator
     private var model = ReferenceFile()
     private var roads: [Road] = []
     private let memory: TestMemory
@@ -97,7 +97,7 @@ struct IntegrityRun {
     init(site: Site, seed: UInt64) throws {
         self.site = site
         self.seed = seed
-        generator = TestGenerator(seed: seed)
+        generator = SeededGenerator(seed: seed)
         payloads = PayloadPool(seed: seed, largest: Self.largest)
         memory = TestMemory(Self.largest + 8192)
         for policy in MisalignmentPolicy.allCases {

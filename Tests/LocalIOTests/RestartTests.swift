@@ -18,7 +18,7 @@ import Threads
         static let spacing = 13_000
 
         func bytes(_ index: Int) -> [UInt8] {
-            var generator = TestGenerator(seed: seed &+ UInt64(index))
+            var generator = SeededGenerator(seed: seed &+ UInt64(index))
             // Aligned, odd with a middle, and small ones in turn.
             let count = [4096, 12_345, 700][index % 3]
             return generator.bytes(count)

@@ -1,4 +1,5 @@
 // What is kept of UNSTABLE writes: the newest bytes of every place, no more than the budget.
+import LocalIOBench
 import LocalIOTesting
 import Testing
 
@@ -68,7 +69,7 @@ import Testing
     @Test func itKeepsTheNewestBytesOfEveryPlace() {
         let seed = testSeed()
         print("UncommittedTests: LOCALIO_SEED=\(seed)")
-        var generator = TestGenerator(seed: seed)
+        var generator = SeededGenerator(seed: seed)
         let budget = UncommittedBudget(commitThreshold: 1 << 30)
         let kept = UncommittedWrites(budget: budget)
         // Around a region border (1 MiB), where pieces are cut.
