@@ -148,6 +148,7 @@ extension CacheState {
             statistics.writtenBytes += UInt64(written)
             statistics.writtenRequests += 1
             files[file].needsCommit = true
+            files[file].hasOwnChanges = true
         }
         let failure = WriteFailure(errno)
         var isNewFailure = false
