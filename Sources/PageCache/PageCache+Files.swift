@@ -108,6 +108,7 @@ extension PageCache {
             state.retryFailed(slot)
             let before = state.isHurried(slot)
             state.files[slot].flushers += 1
+            state.noteFlush(slot)
             state.countHurried(slot, before: before)
             return (epoch, state.files[slot].errorSequence)
         }

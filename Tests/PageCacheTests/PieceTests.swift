@@ -127,7 +127,8 @@ import Testing
                 throttle.writebackStarted(now: now)
                 now += 10_000_000
                 throttle.writebackEnded(
-                    byteCount: bytesPerSecond / 100, stillBusy: true, now: now)
+                    byteCount: bytesPerSecond / 100, stillBusy: true, isBacklogged: true,
+                    now: now)
             }
         }
         drain(10 << 20, seconds: 3)
@@ -135,9 +136,13 @@ import Testing
         drain(400 << 20, seconds: 3)
         #expect(abs(throttle.rate - Double(400 << 20)) < Double(40 << 20))
         // Idle time is not drain time.
-        throttle.writebackEnded(byteCount: 0, stillBusy: false, now: now)
+        throttle.writebackEnded(byteCount: 0, stillBusy: false, isBacklogged: true, now: now)
         now += 60_000_000_000
         throttle.writebackStarted(now: now)
+        #expect(throttle.rate > Double(300 << 20))
+        // One small write that took its time says nothing while nothing else waited.
+        now += 90_000_000
+        throttle.writebackEnded(byteCount: 4096, stillBusy: false, isBacklogged: false, now: now)
         #expect(throttle.rate > Double(300 << 20))
     }
 }

@@ -69,6 +69,8 @@ struct WritebackReport: Sendable {
     var throttledNanoseconds: UInt64?
     var hardStops: UInt64?
     var drainRate: UInt64?
+    /// Bytes of a writeback request on average.
+    var requestBytes: Int?
     var fallbacks: [String: Int] = [:]
 
     var acceptedBytes: Int { writers.map(\.bytes).reduce(0, +) }
@@ -125,7 +127,8 @@ struct WritebackReport: Sendable {
                     + "\(Self.mebibytes(writeback)), throttled "
                     + "\(decimal(Double(throttledNanoseconds ?? 0) / 1e9, places: 1)) s, "
                     + "hard stops \(hardStops ?? 0), drain rate "
-                    + "\(Self.mebibytes(Int(clamping: drainRate ?? 0)))/s")
+                    + "\(Self.mebibytes(Int(clamping: drainRate ?? 0)))/s, requests of "
+                    + "\((requestBytes ?? 0) >> 10) KiB")
         }
         if !fallbacks.isEmpty {
             lines.append(
@@ -209,6 +212,7 @@ struct WritebackReport: Sendable {
             ("throttled_seconds", Self.seconds(throttledNanoseconds)),
             ("hard_stops", hardStops.map { .unsigned($0) } ?? .null),
             ("drain_bytes_per_second", drainRate.map { .unsigned($0) } ?? .null),
+            ("request_bytes", Self.optional(requestBytes)),
             ("fallbacks", .object(reasons.map { ($0.key, JSON.integer($0.value)) })),
             ("samples", .array(samples.map(Self.json))),
         ]

@@ -137,6 +137,7 @@ final class WritebackRun {
         report.throttledNanoseconds = cache.throttledNanoseconds
         report.hardStops = cache.hardStops
         report.drainRate = cache.drainRate
+        report.requestBytes = Int(cache.writtenBytes / max(cache.writtenRequests, 1))
     }
 
     // MARK: - Threads
