@@ -156,6 +156,10 @@ let package = Package(
             ],
             swiftSettings: strictTests),
         .testTarget(
+            name: "PageCacheTests",
+            dependencies: ["PageCache", "LocalIOBench", "LocalIOTesting"],
+            swiftSettings: strictTests),
+        .testTarget(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",

@@ -65,10 +65,23 @@ package struct ProcessUse: Sendable {
             count -= 3
             unsafe closedir(directory)
         }
+        return ProcessUse(descriptors: count, residentBytes: status("VmRSS:"))
+    }
+
+    /// The most that was resident since the start or the last `resetPeak`.
+    package static var peakResidentBytes: Int { status("VmHWM:") }
+
+    /// Where the system does not allow it, peaks count from the start.
+    package static func resetPeak() {
+        do throws(BenchError) { try Files.write("5", to: "/proc/self/clear_refs") } catch {}
+    }
+
+    private static func status(_ name: String) -> Int {
         let line = Files.text(at: "/proc/self/status")?.split(separator: "\n")
-            .first { $0.hasPrefix("VmRSS:") }
-        let kibibytes = line?.split(separator: " ").compactMap { Int($0) }.first ?? 0
-        return ProcessUse(descriptors: count, residentBytes: kibibytes << 10)
+            .first { $0.hasPrefix(name) }
+        // "VmRSS:\t  1234 kB"
+        let digits = line?.drop { !$0.isNumber }.prefix { $0.isNumber } ?? ""
+        return (Int(digits) ?? 0) << 10
     }
 }
 

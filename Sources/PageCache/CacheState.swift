@@ -37,6 +37,8 @@ struct CacheState: ~Copyable {
     var writeBytesInFlight = 0
     /// Files in a flush that waits or with an urgent page.
     var hurriedFiles = 0
+    /// The two files that were flushed last, and when.
+    var latestFlushes = ((file: none, time: UInt64(0)), (file: none, time: UInt64(0)))
     /// The largest write for now: halved while the world is short of memory.
     var currentRequestPages: Int
     /// Writers seen lately, for sharing the drain rate.

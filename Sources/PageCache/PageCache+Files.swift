@@ -52,6 +52,18 @@ extension PageCache {
         settle()
     }
 
+    /// Whether the file has been changed by this cache since this was last asked.
+    ///
+    /// Only then may its new times be taken over by `setStamp`: taken over after somebody else's
+    /// write, they would make the pages from before it look fresh at the next open.
+    package func takeOwnChanges(_ file: CacheFileID) -> Bool {
+        state.withLock { state in
+            guard let slot = state.slot(of: file) else { return false }
+            defer { state.files[slot].hasOwnChanges = false }
+            return state.files[slot].hasOwnChanges
+        }
+    }
+
     /// What the server says of the file after this client's own writes.
     package func setStamp(_ file: CacheFileID, _ stamp: FileStamp) {
         state.withLock { state in
@@ -96,6 +108,7 @@ extension PageCache {
             state.retryFailed(slot)
             let before = state.isHurried(slot)
             state.files[slot].flushers += 1
+            state.noteFlush(slot)
             state.countHurried(slot, before: before)
             return (epoch, state.files[slot].errorSequence)
         }
@@ -204,6 +217,7 @@ extension PageCache {
                 }
             }
             state.files[slot].isExclusive = false
+            state.files[slot].hasOwnChanges = true
             state.wakeFile(slot)
             state.wakesFlusher = true
         }
