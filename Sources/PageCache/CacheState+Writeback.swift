@@ -104,7 +104,8 @@ extension CacheState {
         var first = seed
         var last = seed
         if sendable(seed) == .page {
-            let most = min(currentRequestPages, max(bytesInFlightLimit(file) / 4 / pageByteCount, 16))
+            let most = min(
+                currentRequestPages, max(bytesInFlightLimit(file) / 4 / pageByteCount, 16))
             while Int(last - first) + 1 < most, joins(first - 1, seed, first) { first -= 1 }
             while Int(last - first) + 1 < most, joins(last + 1, seed, first) { last += 1 }
         }
@@ -118,10 +119,10 @@ extension CacheState {
             pages[frame].dirty = ByteRange()
             pages[frame].isWriteback = true
             writebackPages += 1
-            files[file].writebackPages += 1
+            files.update(file) { $0.writebackPages += 1 }
         }
         let byteCount = first == last ? range.count : Int(last - first + 1) * pageByteCount
-        files[file].requestsInFlight += 1
+        files.update(file) { $0.requestsInFlight += 1 }
         writesInFlight += 1
         writeBytesInFlight += byteCount
         throttle.writebackStarted(now: clock)
@@ -159,7 +160,7 @@ extension CacheState {
             : written == 0 && record.byteCount > 0 ? EIO : 0
         writesInFlight -= 1
         writeBytesInFlight -= record.byteCount
-        files[file].requestsInFlight -= 1
+        files.update(file) { $0.requestsInFlight -= 1 }
         if written > 0 {
             statistics.writtenBytes += UInt64(written)
             statistics.writtenRequests += 1
@@ -199,7 +200,7 @@ extension CacheState {
         if pages[frame].isWriteback {
             pages[frame].isWriteback = false
             writebackPages -= 1
-            files[record.file].writebackPages -= 1
+            files.update(record.file) { $0.writebackPages -= 1 }
             return true
         }
         // Only with the planted fault are the pages of a request not in writeback.
@@ -261,7 +262,7 @@ extension CacheState {
             files[file].mayDrop = failure == .noRoom
             files[file].lastErrno = errno
             if isNew {
-                files[file].errorSequence += 1
+                files.update(file) { $0.errorSequence += 1 }
                 statistics.writeErrors += 1
             }
         }

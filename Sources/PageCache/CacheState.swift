@@ -117,7 +117,7 @@ struct CacheState: ~Copyable {
         pages[frame].fileNext = first
         if first != none { pages[first].filePrevious = frame }
         files[file].firstPage = frame
-        files[file].pageCount += 1
+        files.update(file) { $0.pageCount += 1 }
         return frame
     }
 
@@ -140,7 +140,7 @@ struct CacheState: ~Copyable {
             pages[page.filePrevious].fileNext = page.fileNext
         }
         if page.fileNext != none { pages[page.fileNext].filePrevious = page.filePrevious }
-        files[page.file].pageCount -= 1
+        files.update(page.file) { $0.pageCount -= 1 }
         wakePage(frame)
         pages[frame].file = none
         map.free(frame)

@@ -19,7 +19,7 @@ extension PageCache {
             }
             if slot == none { slot = state.addFile(key: key) ?? none }
             guard slot != none else { return nil }
-            state.files[slot].openCount += 1
+            state.files.update(slot) { $0.openCount += 1 }
             state.revalidate(slot, stamp)
             return (
                 state.identity(of: slot),
@@ -44,7 +44,7 @@ extension PageCache {
         state.withLock { state in
             state.clock = world.now()
             guard let slot = state.slot(of: file) else { return }
-            state.files[slot].openCount -= 1
+            state.files.update(slot) { $0.openCount -= 1 }
             guard state.files[slot].openCount == 0 else { return }
             state.files[slot].closedAt = state.clock
             state.dropFailed(slot)
@@ -92,7 +92,7 @@ extension PageCache {
         state.withLock { state in
             state.clock = world.now()
             guard let slot = state.slot(of: file) else { return }
-            state.files[slot].epoch += 1
+            state.files.update(slot) { $0.epoch += 1 }
             let head = state.files[slot].dirty.head
             if head != none { state.setUrgent(head, true) }
         }
@@ -104,10 +104,10 @@ extension PageCache {
     package func flush(_ file: CacheFileID) throws(CacheError) {
         let (epoch, errors) = try withFile(file) { state, slot in
             let epoch = state.files[slot].epoch
-            state.files[slot].epoch += 1
+            state.files.update(slot) { $0.epoch += 1 }
             state.retryFailed(slot)
             let before = state.isHurried(slot)
-            state.files[slot].flushers += 1
+            state.files.update(slot) { $0.flushers += 1 }
             state.noteFlush(slot)
             state.countHurried(slot, before: before)
             return (epoch, state.files[slot].errorSequence)
@@ -128,7 +128,7 @@ extension PageCache {
         }
         let failed: Int32 = try withFile(file) { state, slot in
             let before = state.isHurried(slot)
-            state.files[slot].flushers -= 1
+            state.files.update(slot) { $0.flushers -= 1 }
             state.countHurried(slot, before: before)
             return state.files[slot].errorSequence == errors ? 0 : state.files[slot].lastErrno
         }
@@ -174,7 +174,7 @@ extension PageCache {
                     return waiter == none ? .crowded : .wait(waiter)
                 }
                 state.files[slot].isCommitting = true
-                state.files[slot].commitsStarted += 1
+                state.files.update(slot) { $0.commitsStarted += 1 }
                 state.files[slot].needsCommit = false
                 state.statistics.commits += 1
                 return .mine(record.commitsStarted + 1)
