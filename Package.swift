@@ -169,7 +169,10 @@ let package = Package(
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOServerTests",
-            dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            dependencies: [
+                "LocalIOServer", "AgentProtocol", "CLocalIORPC", "NFSClient", "LocalIOTesting",
+                "localiod", logging,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "AgentTests",
