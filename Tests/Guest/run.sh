@@ -70,7 +70,6 @@ mkdir "$work/job"
 # The first script in the guest, by the initramfs: what a system has, the program, power-off.
 {
     echo '#!/bin/bash'
-    # Files of the host's system that a guest must not take for its own.
     echo 'stty -F /dev/ttyS1 -opost -echo'
     echo 'exec </dev/null >/dev/ttyS1 2>&1'
     echo 'mkdir -p /dev/shm /dev/pts'
@@ -95,7 +94,7 @@ mkdir "$work/job"
     echo 'for line in 1 2; do stty -F "/dev/ttyS$line" -echo; done'
     echo 'sync'
     echo 'echo o >/proc/sysrq-trigger'
-    echo 'sleep 60'
+    echo 'read -r -t 60 </dev/ttyS0'
 } >"$work/job/job"
 
 # QEMU reads a comma in a file's name as two.
