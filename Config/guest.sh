@@ -127,10 +127,10 @@ mkdir /cover/upper /cover/work
 mount -t overlay -o lowerdir=/host,upperdir=/cover/upper,workdir=/cover/work cover /new ||
     fail "cannot cover the host's files"
 mount -t tmpfs tmpfs /new/run
-mkdir -p /new/run/localio
-mount -t 9p -o "$share" job /new/run/localio || fail "cannot mount the job"
+mkdir -p /new/run/guest-job
+mount -t 9p -o "$share" job /new/run/guest-job || fail "cannot mount the job"
 for directory in proc sys dev; do mount --move "/$directory" "/new/$directory"; done
-exec switch_root /new /bin/bash /run/localio/job
+exec switch_root /new /bin/bash /run/guest-job/job
 END
 chmod 755 "$work/initramfs/init"
 (cd "$work/initramfs" && find . | cpio --quiet -o -H newc) >"$work/guest/initramfs.cpio"

@@ -30,33 +30,39 @@ fi
 grep -q 'wrong flags' /run/refused || fail "without CAP_SYS_RESOURCE: $(cat /run/refused)"
 echo "context: without CAP_SYS_RESOURCE the check fails, as it should"
 
-# The load with others in its cgroup: one dirties the page cache, one touches its memory.
+# The load with others in its cgroup: one dirties the page cache, one touches its memory. The same
+# load each time, the two cases in turn: what differs less than two rounds of one case is noise.
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+export LOCALIO_SEED="${LOCALIO_SEED:-$RANDOM$RANDOM}"
+join='echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
+dirty='while :; do dd if=/dev/zero of=/mnt/xfs/pressure bs=1M count=128; done'
+# Waits until a file says so, at most 30 s.
+await() {
+    for _ in $(seq 300); do
+        ! grep -q "$2" "$1" || return 0
+        sleep 0.1
+    done
+    fail "$1 did not become '$2': $(tr '\n' ' ' <"$1")"
+}
 load() {
-    group="/sys/fs/cgroup/load$*"
-    mkdir "$group"
+    group=$(mktemp -d /sys/fs/cgroup/load-XXXXXX)
     echo "${limit}M" >"$group/memory.max"
-    (
-        sh -c 'echo $$ >"$1/cgroup.procs"; while :; do
-            dd if=/dev/zero of=/mnt/xfs/pressure bs=1M count=128 conv=notrunc 2>/dev/null
-        done' pressure "$group" &
-        echo $! >"/run/dirtier"
-        sh -c 'echo $$ >"$1/cgroup.procs"; echo 1000 >/proc/self/oom_score_adj
-            exec "$2" hog 16' hog "$group" "$program" &
-        echo $! >"/run/hog"
-    )
-    sleep 1
+    sh -c "$join" join "$group" sh -c "$dirty" 2>/dev/null &
+    sh -c "$join" join "$group" choom -n 1000 -- "$program" hog 16 &
+    disown -a
+    await "$group/memory.events" '^max [1-9]'
     status=0
-    sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' load "$group" \
-        "$program" load /mnt/xfs --mib 64 "$@" || status=$?
+    sh -c "$join" join "$group" "$program" load /mnt/xfs --mib 96 "$@" || status=$?
+    events=$(sed -n -e 's/^max /reached /p' -e 's/^oom_kill /killed /p' "$group/memory.events")
+    echo "  the group's memory limit of $limit MiB:" $events
     echo 1 >"$group/cgroup.kill"
-    reached=$(sed -n 's/^max //p' "$group/memory.events")
-    killed=$(sed -n 's/^oom_kill //p' "$group/memory.events")
-    echo "context: memory limit of $limit MiB reached $reached times, $killed processes killed for it"
+    await "$group/cgroup.events" '^populated 0'
+    rmdir "$group"
     [ "$status" -eq 0 ] || fail "the load failed with status $status"
-    [ "$reached" -gt 0 ] || fail "the memory limit was never reached: no pressure"
 }
 load
 load --off
-umount /mnt/xfs || { sleep 1; umount /mnt/xfs; }
+load
+load --off
+umount /mnt/xfs
 echo "context: done after $(uptime) s"

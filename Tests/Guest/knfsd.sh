@@ -28,7 +28,6 @@ step() {
     cat "$out/$name"
 }
 expect() { grep -q -- "$2" "$out/$1" || fail "$1 does not say '$2'"; }
-refuse() { ! grep -q -- "$2" "$out/$1" || fail "$1 says '$2'"; }
 
 [ -x "$bench" ] && [ -x "$localiod" ] || fail "build localio-bench and localiod first"
 
@@ -42,16 +41,20 @@ mount /dev/vda /srv/xfs
 mkfs.ext4 -q /dev/ram0
 mount /dev/ram0 /srv/ext4
 mkdir /srv/ext4/directory /srv/ext4/number
-chmod 777 /srv/xfs /srv/ext4/directory /srv/ext4/number
+for file in directory/private directory/shared directory/own number/private; do
+    head -c 4096 /dev/zero >"/srv/ext4/$file"
+done
+chmod 600 /srv/ext4/*/private /srv/ext4/directory/own
+chown nobody /srv/ext4/directory/own
 mount -t nfsd nfsd /proc/fs/nfsd
 mkdir -p /var/lib/nfs /run/rpcbind
 : >/var/lib/nfs/etab
 : >/var/lib/nfs/rmtab
-options=rw,sync,no_root_squash,insecure,no_subtree_check,no_wdelay
+options=rw,sync,insecure,no_subtree_check,no_wdelay
 cat >/etc/exports <<END
-/srv/xfs 127.0.0.1($options)
-/srv/ext4/directory 127.0.0.1($options)
-/srv/ext4/number 127.0.0.1($options,fsid=7)
+/srv/xfs 127.0.0.1($options,no_root_squash)
+/srv/ext4/directory 127.0.0.1($options,no_root_squash)
+/srv/ext4/number 127.0.0.1($options,root_squash,fsid=7)
 END
 rpcbind -w
 exportfs -ra
@@ -60,6 +63,47 @@ rpc.nfsd -N 4 4
 echo "knfsd: Linux $(uname -r) serves after $(uptime) s:"
 exportfs
 
-for export in /srv/xfs /srv/ext4/directory /srv/ext4/number; do
-    step "probe${export//\//-}" "$bench" probe "nfs://127.0.0.1$export"
+# File data, by the process's own look: all of it local, the context active, each block verified.
+step probe "$bench" probe nfs://127.0.0.1/srv/xfs
+expect probe '^local (nonce_file)'
+step bench "$bench" --server nfs://127.0.0.1/srv/xfs --directory /srv/xfs \
+    --rw randrw --bs 4k --iodepth 8 --size 2m --runtime 300ms --rounds 1 --verify \
+    --format json --output "$out/report"
+grep -E '"(road|iops|fallbacks|verified|io_flusher|locality)":' "$out/report"
+[ "$(grep -c '"verified": true' "$out/report")" -eq 3 ] || fail "a road was not verified"
+[ "$(grep -c '"fallbacks": {}' "$out/report")" -eq 3 ] || fail "an I/O took another road"
+grep -q '"io_flusher": "active"' "$out/report" || fail "the client's engine has no context"
+grep -q '"locality": "local (nonce_file)"' "$out/report" || fail "the client was not local"
+
+# By the agent, which here finds files by knfsd's handles or not at all.
+"$localiod" agent --find-by handle >"$out/agent-log" 2>&1 &
+agent=$!
+for _ in $(seq 300); do
+    [ ! -S /run/localio/agent.sock ] || break
+    sleep 0.1
 done
+step check "$localiod" check --find-by handle
+[ "$(grep -c "right; files are found by knfsd's handles" "$out/check")" -eq 3 ] ||
+    fail "not all three exports are found by handle"
+step agent-probe "$bench" probe nfs://127.0.0.1/srv/xfs
+expect agent-probe '^local (agent)'
+step agent-open "$bench" open --server nfs://127.0.0.1/srv/ext4/directory \
+    --directory /srv/ext4/directory --count 20
+expect agent-open '^localio .* local (agent)'
+
+# The server is the judge: what it grants nobody, and what it squashes root to.
+install -m 755 "$bench" "$out/bench"
+chmod 755 "$out"
+step nobody setpriv --reuid nobody --regid nogroup --clear-groups "$out/bench" try-files \
+    nfs://127.0.0.1/srv/ext4/directory private shared own
+expect nobody '^private readOnly access_denied 13$'
+expect nobody '^shared readOnly local ok$'
+expect nobody '^shared readWrite access_denied 13$'
+expect nobody '^own readWrite local ok$'
+step squashed "$bench" try-files nfs://127.0.0.1/srv/ext4/number private
+expect squashed '^private readOnly access_denied 13$'
+step status "$localiod" status
+expect status '^  opened: '
+kill "$agent"
+wait "$agent" || fail "the agent ended with status $?: $(cat "$out/agent-log")"
+echo "knfsd: done after $(uptime) s"
