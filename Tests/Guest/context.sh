@@ -35,20 +35,26 @@ echo "context: without CAP_SYS_RESOURCE the check fails, as it should"
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 export LOCALIO_SEED="${LOCALIO_SEED:-$RANDOM$RANDOM}"
 join='echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
-dirty='while :; do dd if=/dev/zero of=/mnt/xfs/pressure bs=1M count=128; done'
-# Waits until a file says so, at most 30 s.
+dirty='while :; do dd if=/dev/zero of=/mnt/xfs/pressure bs=256k count=512 conv=notrunc; done'
+# Waits until a line of a file matches, at most 30 s. Starts no process: emulation is slow.
 await() {
-    for _ in $(seq 300); do
-        ! grep -q "$2" "$1" || return 0
-        sleep 0.1
+    end=$((SECONDS + 30))
+    while [ "$SECONDS" -lt "$end" ]; do
+        while read -r line; do
+            [[ ! $line =~ $2 ]] || return 0
+        done <"$1"
+        read -r -t 0.1 <>/run/nothing || true
     done
     fail "$1 did not become '$2': $(tr '\n' ' ' <"$1")"
 }
+mkfifo /run/nothing
 load() {
     group=$(mktemp -d /sys/fs/cgroup/load-XXXXXX)
     echo "${limit}M" >"$group/memory.max"
+    # A new file: the page cache of the old one counts for the group before.
+    rm -f /mnt/xfs/pressure
     sh -c "$join" join "$group" sh -c "$dirty" 2>/dev/null &
-    sh -c "$join" join "$group" choom -n 1000 -- "$program" hog 16 &
+    sh -c "$join" join "$group" choom -n 1000 -- "$program" hog 36 &
     disown -a
     await "$group/memory.events" '^max [1-9]'
     status=0

@@ -59,7 +59,11 @@ fi
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/localio-guest-XXXXXX") || exit 125
 emulator=""
 finish() {
-    [ -z "$emulator" ] || kill -KILL "$emulator" 2>/dev/null
+    if [ -n "$emulator" ]; then
+        # timeout passes the signal on and waits; killed itself, it would leave QEMU behind.
+        kill "$emulator" 2>/dev/null
+        wait "$emulator" 2>/dev/null
+    fi
     rm -rf "$work"
 }
 trap finish EXIT
