@@ -3,9 +3,12 @@
 # writeback load on XFS in a tight memory cgroup, with the context and without.
 #
 #   Tests/Guest/run.sh --disk 1024 Tests/Guest/context.sh DIRECTORY-OF-PROGRAMS
+#
+# LOCALIO_GUEST_ROUNDS: pairs of loads (1); LOCALIO_GUEST_LIMIT: the cgroup's MiB (80).
 set -eu
 program="${1:?give the directory of guest-context, such as .build/release}/guest-context"
 limit="${LOCALIO_GUEST_LIMIT:-80}"
+rounds="${LOCALIO_GUEST_ROUNDS:-1}"
 
 fail() {
     echo "context: $*"
@@ -31,7 +34,7 @@ grep -q 'wrong flags' /run/refused || fail "without CAP_SYS_RESOURCE: $(cat /run
 echo "context: without CAP_SYS_RESOURCE the check fails, as it should"
 
 # The load with others in its cgroup: one dirties the page cache, one touches its memory. The same
-# load each time, the two cases in turn: what differs less than two rounds of one case is noise.
+# load each time, the two cases in turn: compare them over rounds, and with one case's own spread.
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 export LOCALIO_SEED="${LOCALIO_SEED:-$RANDOM$RANDOM}"
 join='echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
@@ -58,7 +61,7 @@ load() {
     disown -a
     await "$group/memory.events" '^max [1-9]'
     status=0
-    sh -c "$join" join "$group" "$program" load /mnt/xfs --mib 96 "$@" || status=$?
+    sh -c "$join" join "$group" "$program" load /mnt/xfs --mib 64 "$@" || status=$?
     events=$(sed -n -e 's/^max /reached /p' -e 's/^oom_kill /killed /p' "$group/memory.events")
     echo "  the group's memory limit of $limit MiB:" $events
     echo 1 >"$group/cgroup.kill"
@@ -66,9 +69,9 @@ load() {
     rmdir "$group"
     [ "$status" -eq 0 ] || fail "the load failed with status $status"
 }
-load
-load --off
-load
-load --off
+for _ in $(seq "$rounds"); do
+    load
+    load --off
+done
 umount /mnt/xfs
 echo "context: done after $(uptime) s"

@@ -88,7 +88,7 @@ step check "$localiod" check --find-by handle
 step agent-probe "$bench" probe nfs://127.0.0.1/srv/xfs
 expect agent-probe '^local (agent)'
 step agent-open "$bench" open --server nfs://127.0.0.1/srv/ext4/directory \
-    --directory /srv/ext4/directory --count 20
+    --directory /srv/ext4/directory --count 10
 expect agent-open '^localio .* local (agent)'
 
 # The server is the judge: what it grants nobody, and what it squashes root to.
@@ -102,8 +102,6 @@ expect nobody '^shared readWrite access_denied 13$'
 expect nobody '^own readWrite local ok$'
 step squashed "$bench" try-files nfs://127.0.0.1/srv/ext4/number private
 expect squashed '^private readOnly access_denied 13$'
-step status "$localiod" status
-expect status '^  opened: '
 kill "$agent"
 wait "$agent" || fail "the agent ended with status $?: $(cat "$out/agent-log")"
 echo "knfsd: done after $(uptime) s"

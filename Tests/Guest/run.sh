@@ -4,7 +4,7 @@ set -u
 
 usage() {
     cat <<END
-usage: Tests/Guest/run.sh [--memory MIB] [--disk MIB] [--timeout SECONDS] PROGRAM [ARGUMENT…]
+usage: Tests/Guest/run.sh [OPTION…] PROGRAM [ARGUMENT…]
 
 Boots the guest (QEMU, software emulation), runs PROGRAM there as root, and exits with its
 status. The guest sees this machine's files as they are; what it changes is in its memory and
@@ -12,6 +12,7 @@ gone afterwards. PROGRAM finds the kernel's modules, LOCALIO_GUEST, an empty dis
 --disk is given, all LOCALIO_ variables, and this working directory. Its output comes out here;
 if it fails, the guest's console follows on standard error.
 
+  --cpus COUNT       of the guest; 1: emulated, more of them make each slower
   --memory MIB       of the guest; 1024
   --disk MIB         an empty disk, /dev/vda, in a sparse temporary file
   --timeout SECONDS  from start to power-off; 60. Then the status is 124
@@ -29,11 +30,13 @@ number() {
     esac
 }
 
+cpus=1
 memory=1024
 disk=""
 limit=60
 while [ $# -gt 0 ]; do
     case "$1" in
+        --cpus) number "$1" "${2-}"; cpus=$2; shift 2 ;;
         --memory) number "$1" "${2-}"; memory=$2; shift 2 ;;
         --disk) number "$1" "${2-}"; disk=$2; shift 2 ;;
         --timeout) number "$1" "${2-}"; limit=$2; shift 2 ;;
@@ -105,7 +108,7 @@ mkdir "$work/job"
 quoted() { printf '%s' "${1//,/,,}"; }
 
 options=(
-    -accel tcg,thread=multi -M pc -cpu max -smp 2 -m "${memory}M"
+    -accel tcg,thread=multi -M pc -cpu max -smp "$cpus" -m "${memory}M"
     -nodefaults -no-user-config -display none -monitor none -no-reboot -net none
     -kernel "$guest/vmlinux" -initrd "$guest/initramfs.cpio"
     -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off"
