@@ -8,6 +8,7 @@ programs="${1:?give the directory of localio-bench and localiod, such as .build/
 bench="$programs/localio-bench"
 localiod="$programs/localiod"
 out=/run/knfsd
+unset LOCALIO_SOCKET
 mkdir -p "$out"
 
 fail() {
@@ -90,6 +91,21 @@ expect agent-probe '^local (agent)'
 step agent-open "$bench" open --server nfs://127.0.0.1/srv/ext4/directory \
     --directory /srv/ext4/directory --count 10
 expect agent-open '^localio .* local (agent)'
+
+# The server goes and comes back: the agent sees both by itself.
+says() {
+    for _ in $(seq 300); do
+        [ "$(grep -c -- "$2" "$out/agent-log")" -lt "$1" ] || return 0
+        sleep 0.1
+    done
+    fail "the agent did not say '$2' $1 times: $(cat "$out/agent-log")"
+}
+says 3 'export ready'
+rpc.nfsd 0
+says 1 'the server is gone'
+rpc.nfsd -N 4 4
+says 6 'export ready'
+echo "knfsd: stopped and started: the agent lost the server and served its exports again"
 
 # The server is the judge: what it grants nobody, and what it squashes root to.
 install -m 755 "$bench" "$out/bench"
