@@ -95,7 +95,7 @@ number=100
 for module in $boot_modules; do
     modprobe -d "$work/guest/modules" -S "$release" --show-depends "$module" ||
         fail "$release has no module $module"
-done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' >"$work/order"
+done | sed -n 's/^insmod \(.*\.ko\).*/\1/p' | awk '!seen[$0]++' >"$work/order"
 while read -r module; do
     cp "$module" "$work/initramfs/modules/$number-$(basename "$module")"
     number=$((number + 1))

@@ -36,10 +36,11 @@ struct FlagCheck {
             throw Failure("wrong flags: \(found.wrong.sorted().joined(separator: ", "))")
         }
         let count = workers.reduce(0) { $0 + (found.ringThreads[$1]?.count ?? 0) }
+        let flags = isOn ? "both flags on each" : "no flag on any"
         print(
-            "context \(isOn ? "on" : "off"): \(workers.count) workers and \(count) io-wq threads of",
-            "their rings, \(found.looks) looks: \(isOn ? "both flags on each" : "no flag on any"),",
-            "none on any other thread; statistics say \(engine.statistics.context)")
+            "context \(isOn ? "on" : "off"): \(workers.count) workers and \(count) io-wq threads",
+            "of their rings, \(found.looks) looks: \(flags), none on any other thread;",
+            "statistics say \(engine.statistics.context)")
     }
 
     /// Before the first I/O. Answers the workers.
