@@ -140,6 +140,11 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What Tests/Guest/run.sh runs in the guest kernel.
+        .executableTarget(
+            name: "guest-context", dependencies: ["DirectIO", "Threads", "CLinux", system],
+            path: "Tests/Guest/context", swiftSettings: strict),
+
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
         .testTarget(
             name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
