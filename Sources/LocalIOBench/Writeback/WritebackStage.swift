@@ -66,9 +66,11 @@ final class WritebackStage {
             }
             // The server stays outside of the limit: it is not what is measured.
             try limitMemory()
+            // Bytes that wait for a COMMIT are kept beside the cache, up to twice this.
             client = try ClientSession.connect(
                 url, locality: plan.road == .rpc ? .off : .exportRoot(directory),
-                cacheByteCount: plan.cacheByteCount)
+                cacheByteCount: plan.cacheByteCount,
+                uncommittedByteCount: plan.memoryLimit.map { max($0 / 16, 1 << 20) })
         } else {
             try limitMemory()
         }
