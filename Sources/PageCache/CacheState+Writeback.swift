@@ -111,7 +111,7 @@ extension CacheState {
         }
         let range = sendable(seed)
         var epoch = UInt64.max
-        for frame in first...last {
+        for frame in Numbers(first, last - first + 1) {
             epoch = min(epoch, pages[frame].epoch)
             pages[frame].sent = sendable(frame)
             if configuration.canary == .skipsWriteback { continue }
@@ -169,7 +169,7 @@ extension CacheState {
         }
         let failure = WriteFailure(errno)
         var isNewFailure = false
-        for frame in record.frame..<record.frame + record.count {
+        for frame in Numbers(record.frame, record.count) {
             let position = Int(frame - record.frame) * pageByteCount
             let isWritten =
                 record.count == 1

@@ -25,7 +25,9 @@ struct BufferedAllocationTests {
         }
         let output = result?.standardOutputContent ?? []
         let complaint = result?.standardErrorContent ?? []
-        print(String(decoding: output + complaint, as: UTF8.self))
+        let text = String(decoding: output + complaint, as: UTF8.self)
+        print(text)
+        #expect(text.contains("its RPC included"), "the counting did not come to its end")
     }
 
     /// - Returns: a line for each kind of call that allocated.
