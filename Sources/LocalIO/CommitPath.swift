@@ -29,9 +29,11 @@ extension LocalIOFile {
     public func commit() async throws(LocalIOError) {
         try await client.commitLane.run { () throws(LocalIOError) in try self.commitBlocking() }
     }
+}
 
+extension TransferFile {
     /// The work of commit and close.
-    func flush() throws(LocalIOError) {
+    package func flush() throws(LocalIOError) {
         try state.flushingAlone { () throws(LocalIOError) in try flushAlone() }
     }
 
@@ -40,7 +42,7 @@ extension LocalIOFile {
         if state.takeLocalDirty() {
             switch route() {
             case .local(let local):
-                let result = client.engine.syncBlocking(fd: local.direct.raw, dataOnly: true)
+                let result = syncLocal(local)
                 if result < 0 {
                     state.putBackLocalDirty()
                     throw .result(result, doing: "fdatasync of \(path)")
@@ -68,8 +70,7 @@ extension LocalIOFile {
     private func commitByRPC() throws(LocalIOError) {
         let sequence = state.uncommitted.lastSequence
         do throws(RPCError) {
-            let reply = try client.session.performBlocking(
-                .commit(state.handle, offset: 0, byteCount: 0))
+            let reply = try commitRemote()
             _ = state.takeServerBehind()
             let again = state.uncommitted.committed(through: sequence, verifier: reply.verifier)
             for piece in again { try resend(piece) }
@@ -86,7 +87,7 @@ extension LocalIOFile {
         let current = state.uncommitted.remainder(
             offset: piece.offset, end: piece.end, through: piece.sequence)
         for part in current where part.sequence == piece.sequence {
-            client.counters.resentWrite()
+            countResentWrite()
             try writeStable(part)
             state.uncommitted.settled(part)
         }
@@ -96,10 +97,7 @@ extension LocalIOFile {
         let waiter = BlockingResult<RPCError?>(nil)
         // The array outlives the call: `wait` returns only after the completion.
         unsafe piece.bytes.withUnsafeBytes { bytes in
-            _ = unsafe client.session.write(
-                state.handle, offset: piece.offset, from: bytes, stable: .fileSync,
-                credentials: nil
-            ) { result in
+            unsafe writeRemote(offset: piece.offset, from: bytes, stable: .fileSync) { result in
                 switch result {
                 case .success: waiter.finish(nil)
                 case .failure(let error): waiter.finish(error)
@@ -119,34 +117,43 @@ extension LocalIOFile {
     func refreshServer() {
         guard access.canWrite, state.takeServerBehind() else { return }
         do throws(RPCError) {
-            if case .local(let local) = route(), let here = local.status() {
-                let there = try client.session.performBlocking(.getAttributes(state.handle))
+            if case .local(let local) = route(), let here = localAttributes(local) {
+                let there = try remoteAttributes()
                 let isSame =
-                    there.size == here.size
-                    && there.modifyTime.isSame(here.modify_seconds, here.modify_nanoseconds)
-                    && there.changeTime.isSame(here.change_seconds, here.change_nanoseconds)
+                    there.size == here.size && there.modifyTime == here.modifyTime
+                    && there.changeTime == here.changeTime
                 if isSame { return }
             }
-            _ = try client.session.performBlocking(
-                .setAttributes(
-                    state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil))
+            try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
         } catch {
             state.putBackServerBehind()
-            client.logger.debug("the server could not be made to look at \(path): \(error)")
+            logger.debug("the server could not be made to look at \(path): \(error)")
+        }
+    }
+
+    /// Sets the size in bytes at the server, with the whole file's range held; waits.
+    package func setSize(to size: UInt64) throws(LocalIOError) {
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        do throws(RPCError) {
+            try setRemoteAttributes(SetAttributes(size: size))
+            state.uncommitted.truncate(to: size)
+        } catch {
+            throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
         }
     }
 
     /// Starts a commit in the background when the client keeps too many uncommitted bytes.
     func commitInBackgroundIfDue() {
-        guard client.budget.usedBytes > client.budget.commitThreshold, state.takeCommitTurn()
+        guard budget.usedBytes > budget.commitThreshold, state.takeCommitTurn()
         else { return }
-        let accepted = client.commitLane.submit {
+        let accepted = runCommitWork {
             do throws(LocalIOError) {
                 try self.commitByRPC()
             } catch {
                 // Nothing is forgotten: the bytes stay kept, and the caller's own commit
                 // meets the same error.
-                self.client.logger.debug("background commit of \(self.path): \(error)")
+                self.logger.debug("background commit of \(self.path): \(error)")
             }
             self.state.endCommitTurn()
         }

@@ -1,23 +1,23 @@
 // What all opens of one file in one client share: its range lock, the uncommitted bytes, and
 // whether the disk and the server still have to be told.
-internal import DirectIO
-internal import NFSTypes
+package import DirectIO
+package import NFSTypes
 internal import Synchronization
 internal import Threads
 
 /// One file of a client, however often it is open.
-final class FileState: Sendable {
+package final class FileState: Sendable {
     let handle: FileHandle
     /// Keeps buffered and RPC writes of a page apart from direct I/O to it.
-    let ranges: RangeLock
-    let uncommitted: UncommittedWrites
+    package let ranges: RangeLock
+    package let uncommitted: UncommittedWrites
     private let localDirty = Atomic<Bool>(false)
     private let serverBehind = Atomic<Bool>(false)
     private let commitQueued = Atomic<Bool>(false)
     // Held while a flush waits for the disk and the server, which a Lock must never be.
     private let flushing = Semaphore(1)
 
-    init(handle: FileHandle, budget: UncommittedBudget) {
+    package init(handle: FileHandle, budget: UncommittedBudget) {
         self.handle = handle
         ranges = RangeLock(capacity: 256)
         uncommitted = UncommittedWrites(budget: budget)

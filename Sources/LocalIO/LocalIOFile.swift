@@ -21,7 +21,7 @@ public final class LocalIOFile: Sendable {
     public let path: String
     public let access: AccessMode
     let client: LocalIOClient
-    let state: FileState
+    package let state: FileState
     /// The path with symbolic links resolved, for opening it locally again.
     let resolvedPath: String
     private let road: Lock<Route>
@@ -50,10 +50,10 @@ public final class LocalIOFile: Sendable {
         }
     }
 
-    func route() -> Route { road.withLock { $0 } }
+    package func route() -> Route { road.withLock { $0 } }
 
     /// New I/O takes this road from now on; what is in flight ends on its own.
-    func setRoute(_ route: Route) { road.withLock { $0 = route } }
+    package func setRoute(_ route: Route) { road.withLock { $0 = route } }
 
     func checkOpen() throws(LocalIOError) {
         if isClosed.withLock({ $0 }) { throw .closed(path) }
@@ -82,15 +82,7 @@ public final class LocalIOFile: Sendable {
     public func truncateBlocking(to size: UInt64) throws(LocalIOError) {
         try checkOpen()
         try checkWritable("truncate")
-        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
-        defer { state.ranges.release(token) }
-        do throws(RPCError) {
-            _ = try client.session.performBlocking(
-                .setAttributes(state.handle, SetAttributes(size: size), guardChangeTime: nil))
-            state.uncommitted.truncate(to: size)
-        } catch {
-            throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
-        }
+        try setSize(to: size)
     }
 
     /// `truncateBlocking` for async callers.

@@ -28,7 +28,7 @@ final class SegmentRun: @unchecked Sendable {
         segment = transfer.plan[index]
     }
 
-    private var file: LocalIOFile { transfer.file }
+    private var file: any TransferFile { transfer.file }
     private var isWrite: Bool { transfer.request.kind == .write }
 
     /// Takes the range, now or when it is free, and submits.
@@ -51,7 +51,7 @@ final class SegmentRun: @unchecked Sendable {
     /// More segments wait for this file than its range lock can list: a control thread waits
     /// for this one, in turn.
     private func waitForRoom(_ mode: RangeLockMode) {
-        let accepted = file.client.lane.submit {
+        let accepted = file.runControlWork {
             self.granted(self.file.state.ranges.acquireBlocking(self.heldRange(), mode))
         }
         if !accepted { end(-Int64(ECANCELED), endedOn: .rpc) }
@@ -81,7 +81,7 @@ final class SegmentRun: @unchecked Sendable {
     private func end(_ result: Int64, endedOn road: DirectIO.Road? = nil) {
         bounce = nil
         if reservedBytes > 0 {
-            file.client.budget.release(reservedBytes)
+            file.budget.release(reservedBytes)
             reservedBytes = 0
         }
         if let token {
@@ -93,7 +93,7 @@ final class SegmentRun: @unchecked Sendable {
 
     /// Gives the range back and lets the transfer start the segment again, by RPC.
     private func fallBack(_ reason: FallbackReason) {
-        file.client.counters.fallBack(reason)
+        file.fallBack(reason)
         bounce = nil
         if let token {
             self.token = nil
@@ -117,7 +117,7 @@ final class SegmentRun: @unchecked Sendable {
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let completion = unsafe IOCompletion(
             function: segmentCompleted, context: context, token: 0)
-        if !file.client.engine.enqueue(operation, completion) {
+        if !file.enqueue(operation, completion) {
             unsafe Unmanaged<SegmentRun>.fromOpaque(context).release()
             fallBack(.queueFull)
         }
@@ -130,7 +130,7 @@ final class SegmentRun: @unchecked Sendable {
         if road == .buffered {
             guard local.buffered != nil else { return fallBack(.misaligned) }
             descriptor = local.bufferedRaw
-            usedDontCache = file.client.usesDontCache
+            usedDontCache = file.usesDontCache
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
         let memory = unsafe transfer.memory(of: segment)
@@ -144,7 +144,7 @@ final class SegmentRun: @unchecked Sendable {
     private func submitBounced() {
         guard let local = transfer.local else { return fallBack(.leaseRevoked) }
         if bounce == nil {
-            guard let pool = file.client.engine.pool,
+            guard let pool = file.bouncePool,
                 let lease = BounceLease(pool: pool, wanted: segment.byteCount)
             else {
                 return fallBack(.noBuffer)
@@ -169,7 +169,7 @@ final class SegmentRun: @unchecked Sendable {
     fileprivate func completed(_ result: Int64) {
         guard road == .bounceDirect || road == .bounceRead else {
             if result == -Int64(EOPNOTSUPP), usedDontCache {
-                file.client.dontCacheIsRefused()
+                file.dontCacheIsRefused()
                 return submitPlain()
             }
             return end(result)
@@ -194,9 +194,7 @@ final class SegmentRun: @unchecked Sendable {
 
     private func submitRPCRead() {
         let memory = unsafe transfer.memory(of: segment)
-        _ = unsafe file.client.session.read(
-            file.state.handle, offset: segment.offset, into: memory, credentials: nil
-        ) { result in
+        unsafe file.readRemote(offset: segment.offset, into: memory) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
             case .success(let reply): self.rpcReadEnded(reply)
@@ -212,22 +210,21 @@ final class SegmentRun: @unchecked Sendable {
         else { return end(Int64(reply.byteCount), endedOn: .rpc) }
         refreshed = true
         _ = file.state.takeServerBehind()
-        let call = NFSCall.setAttributes(
-            file.state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil)
-        _ = file.client.session.start(call, credentials: nil) { _ in self.submitRPCRead() }
+        file.touchRemote { _ in self.submitRPCRead() }
     }
 
     private func mayBeLonger(than end: UInt64) -> Bool {
         if file.state.isServerBehind { return true }
-        guard case .local(let local) = file.route(), let size = local.size() else { return false }
-        return size > end
+        guard case .local(let local) = file.route(), let here = file.localAttributes(local) else {
+            return false
+        }
+        return here.size > end
     }
 
     private func submitRPCWrite() {
-        let client = file.client
         var stable = transfer.request.stable
         if stable == .unstable {
-            if client.budget.reserve(segment.byteCount) {
+            if file.budget.reserve(segment.byteCount) {
                 reservedBytes = segment.byteCount
             } else {
                 // Nothing more can be kept: a FILE_SYNC write needs no keeping.
@@ -235,10 +232,7 @@ final class SegmentRun: @unchecked Sendable {
             }
         }
         let memory = unsafe UnsafeRawBufferPointer(transfer.memory(of: segment))
-        _ = unsafe client.session.write(
-            file.state.handle, offset: segment.offset, from: memory, stable: stable,
-            credentials: nil
-        ) { result in
+        unsafe file.writeRemote(offset: segment.offset, from: memory, stable: stable) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
             case .success(let reply): self.rpcWriteEnded(reply)
