@@ -1,7 +1,7 @@
 // The export's directory on this host: opens files beneath it and proves that what it opened is
 // what the server named.
 internal import CLinux
-internal import DirectIO
+package import DirectIO
 internal import Glibc
 internal import NFSTypes
 package import SystemPackage
@@ -106,6 +106,13 @@ package final class LocalFile: Sendable {
     let geometry: DirectGeometry
     /// The agent that handed it out; nil if this process opened it.
     let ticket: AgentTicket?
+
+    /// The descriptors of a simulated file: numbers that name nothing.
+    package convenience init(simulated geometry: DirectGeometry, direct: Int32, buffered: Int32) {
+        self.init(
+            direct: Descriptor(owning: direct), buffered: Descriptor(owning: buffered),
+            geometry: geometry)
+    }
 
     init(
         direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry,

@@ -34,7 +34,8 @@ final class SegmentRun: @unchecked Sendable {
     /// Takes the range, now or when it is free, and submits.
     func start() {
         if transfer.request.holdsRange { return submit() }
-        let mode: RangeLockMode = road == .rpc || road == .buffered ? .buffered : .direct
+        let isCached = road == .rpc || road == .buffered
+        let mode: RangeLockMode = isCached && !file.sharesPages ? .buffered : .direct
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let waiter = unsafe IOCompletion(function: segmentGranted, context: context, token: 0)
         switch file.state.ranges.acquire(heldRange(), mode, waiter: waiter) {

@@ -65,8 +65,15 @@ package protocol TransferFile: AnyObject, Sendable {
     /// A segment has ended well; `started` is `clinux_monotonic_nanoseconds` of its transfer.
     func record(_ road: Statistics.Road, byteCount: Int, started: UInt64)
     func countResentWrite()
+    /// A fault planted for the simulator to find: segments that go through the server's page
+    /// cache do not keep direct I/O off their pages. False everywhere else.
+    var sharesPages: Bool { get }
     /// Runs work that waits on a control thread; false if there is none any more.
     func runControlWork(_ work: @escaping @Sendable () -> Void) -> Bool
     /// The same on a commit thread.
     func runCommitWork(_ work: @escaping @Sendable () -> Void) -> Bool
+}
+
+extension TransferFile {
+    package var sharesPages: Bool { false }
 }
