@@ -84,6 +84,10 @@ let package = Package(
         .target(
             name: "DirectIO", dependencies: ["NFSTypes", "Threads", "CUring", "CLinux", system],
             swiftSettings: strict),
+        // Pages of files in memory, their states and their writeback; does no I/O itself.
+        .target(
+            name: "PageCache", dependencies: ["NFSTypes", "Threads", "CLinux"],
+            swiftSettings: strict),
         .target(
             name: "LocalIO",
             dependencies: [

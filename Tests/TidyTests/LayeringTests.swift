@@ -12,6 +12,7 @@ import Testing
         "AgentProtocol": ["NFSTypes", "Threads", "CLinux"],
         "NFSClient": ["NFSTypes", "Threads", "CNFS", "CLocalIORPC", "CLinux"],
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
+        "PageCache": ["NFSTypes", "Threads", "CLinux"],
         "LocalIO": [
             "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux",
         ],
