@@ -4,8 +4,8 @@ internal import CLinux
 internal import DirectIO
 internal import Glibc
 internal import Logging
-internal import NFSClient
-internal import NFSTypes
+package import NFSClient
+package import NFSTypes
 
 extension LocalIOFile {
     /// Makes everything written so far durable, and lets other NFS clients see it.
@@ -141,6 +141,14 @@ extension TransferFile {
         } catch {
             throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
         }
+    }
+
+    /// The attributes as they are: by statx(2) while the local road is open, else by GETATTR;
+    /// waits.
+    package func currentAttributes() throws(RPCError) -> FileAttributes {
+        if case .local(let local) = route(), let here = localAttributes(local) { return here }
+        refreshServer()
+        return try remoteAttributes()
     }
 
     /// Starts a commit in the background when the client keeps too many uncommitted bytes.

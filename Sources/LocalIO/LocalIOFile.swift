@@ -62,12 +62,8 @@ public final class LocalIOFile: Sendable {
     /// The file's attributes: by statx(2) while the local road is open, else by GETATTR.
     public func attributesBlocking() throws(LocalIOError) -> FileAttributes {
         try checkOpen()
-        if case .local(let local) = route(), let status = local.status() {
-            return FileAttributes(status)
-        }
-        refreshServer()
         do throws(RPCError) {
-            return try client.session.performBlocking(.getAttributes(state.handle))
+            return try currentAttributes()
         } catch {
             throw LocalIOError(rpc: error, doing: "attributes of \(path)")
         }

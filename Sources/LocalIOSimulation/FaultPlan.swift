@@ -1,5 +1,4 @@
 // What a seed's world is like: how slow, how full, how unreliable. Drawn once from the seed.
-package import LocalIO
 
 /// Percentages are of the operations of their kind.
 package struct FaultPlan: Sendable {

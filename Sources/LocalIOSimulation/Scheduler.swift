@@ -92,6 +92,15 @@ package final class Scheduler: ThreadSimulator, @unchecked Sendable {
 
     // MARK: - Tasks
 
+    /// Forgets what was still to happen.
+    func end() {
+        events = EventQueue()
+        afterStep = nil
+        tasks = []
+        runnable = []
+        parked = [:]
+    }
+
     /// Starts a simulated thread.
     func spawn(_ name: String, _ body: @escaping () -> Void) {
         let runner = threads.take()

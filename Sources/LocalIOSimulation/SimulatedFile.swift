@@ -1,10 +1,10 @@
 // A file as the product's transfers and commits see it, over simulated storage.
-package import DirectIO
+internal import DirectIO
 internal import Glibc
-package import LocalIO
-package import Logging
-package import NFSClient
-package import NFSTypes
+internal import LocalIO
+internal import Logging
+internal import NFSClient
+internal import NFSTypes
 internal import Threads
 
 /// One inode and this client's only open of it. Touched with the baton held.
@@ -45,7 +45,7 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
             }
         let handle = FileHandle([1, 2, 3, UInt8(truncatingIfNeeded: number)])
         precondition(handle != nil, "four bytes are a handle")
-        state = FileState(handle: handle.unsafelyUnwrapped, budget: budget)
+        state = unsafe FileState(handle: handle.unsafelyUnwrapped, budget: budget)
         if host.isLocal { openLocally() }
     }
 
@@ -133,7 +133,7 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
         let collector = PartsOfWrite(count: parts.count, completion: completion)
         for part in parts {
             RemoteCall(file: self, name: "WRITE") { [self] in
-                executeWrite(
+                unsafe executeWrite(
                     address + part.lowerBound, start + part.lowerBound, part.count, stable)
             } completion: { collector.ended($0) }.start()
         }

@@ -46,9 +46,11 @@ package struct Semaphore: ~Copyable, @unchecked Sendable {
         return unsafe sem_trywait(handle) == 0
     }
 
-    private var name: UInt { UInt(bitPattern: handle) }
+    private var name: UInt { unsafe UInt(bitPattern: handle) }
 
     /// `signal` and `wait` for the simulator itself, which must wait really.
     package func signalForReal() { unsafe sem_post(handle) }
-    package func waitForReal() { while unsafe sem_wait(handle) != 0 {} }
+    package func waitForReal() {
+        while unsafe sem_wait(handle) != 0 {}
+    }
 }

@@ -28,7 +28,7 @@ package enum SimulatedThread {
     /// From now on `simulator` decides when the calling thread runs; nil gives it back.
     package static func set(_ simulator: (any ThreadSimulator)?) {
         if let old = unsafe clinux_thread_simulator() {
-            unsafe clinux_set_thread_simulator(nil)
+            clinux_set_thread_simulator(nil)
             unsafe Unmanaged<Holder>.fromOpaque(old).release()
         }
         if let simulator {
