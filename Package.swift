@@ -91,7 +91,8 @@ let package = Package(
         .target(
             name: "LocalIO",
             dependencies: [
-                "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux", logging,
+                "NFSTypes", "NFSClient", "DirectIO", "PageCache", "AgentProtocol", "Threads",
+                "CLinux", logging,
                 metrics, system, histogram, deque,
             ],
             swiftSettings: strict),

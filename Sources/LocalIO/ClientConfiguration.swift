@@ -56,6 +56,8 @@ public struct ClientConfiguration: Sendable {
     public var session = SessionConfiguration()
     /// Workers, depth and buffers of the local road's engine.
     public var engine = EngineConfiguration()
+    /// The page cache of buffered files.
+    public var cache = CacheConfiguration()
     /// UNSTABLE RPC writes are kept until their COMMIT; past this many bytes a COMMIT is sent in
     /// the background, past twice as many RPC writes go FILE_SYNC.
     public var uncommittedByteCount = 64 << 20

@@ -127,7 +127,9 @@ struct CacheState: ~Copyable {
             buckets[bucket] = page.bucketNext
         } else {
             var other = buckets[bucket]
-            while other != none, pages[other].bucketNext != frame { other = pages[other].bucketNext }
+            while other != none, pages[other].bucketNext != frame {
+                other = pages[other].bucketNext
+            }
             if other != none { pages[other].bucketNext = page.bucketNext }
         }
         if page.filePrevious == none {

@@ -75,4 +75,11 @@ package struct CacheOpenState: Sendable {
     var readAhead = ReadAhead()
     /// Pages dirtied that this opener has not yet been slowed for.
     var unpaidPages = 0
+
+    /// Takes over what a call with a copy of this has learned.
+    package mutating func merge(_ copy: CacheOpenState) {
+        seenErrors = max(seenErrors, copy.seenErrors)
+        readAhead = copy.readAhead
+        unpaidPages = copy.unpaidPages
+    }
 }

@@ -22,6 +22,29 @@ import Testing
         #expect(shared.counter.withLock { $0 } == 40_000)
     }
 
+    /// Two orders of two locks could wait for each other: stopped before they ever do.
+    @Test func twoOrdersOfTwoLocksStopADebugBuild() async {
+        await #expect(processExitsWith: .failure) {
+            let first = Lock(0)
+            let second = Lock(0)
+            first.withLock { value in second.withLock { $0 += value } }
+            second.withLock { value in first.withLock { $0 += value } }
+        }
+        await #expect(processExitsWith: .success) {
+            let first = Lock(0)
+            let second = Lock(0)
+            for _ in 0..<2 { first.withLock { value in second.withLock { $0 += value } } }
+        }
+    }
+
+    @Test func aWaitWithALockHeldStopsADebugBuild() async {
+        await #expect(processExitsWith: .failure) {
+            let lock = Lock(0)
+            let semaphore = Semaphore(1)
+            lock.withLock { _ in semaphore.wait() }
+        }
+    }
+
     @Test func aSemaphoreTimesOut() {
         let semaphore = Semaphore()
         let early = semaphore.wait(timeout: .milliseconds(5))

@@ -14,7 +14,7 @@ import Testing
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
         "PageCache": ["NFSTypes", "Threads", "CLinux"],
         "LocalIO": [
-            "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux",
+            "NFSTypes", "NFSClient", "DirectIO", "PageCache", "AgentProtocol", "Threads", "CLinux",
         ],
         "LocalIOServer": ["AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
         "LocalIOAgent": [
