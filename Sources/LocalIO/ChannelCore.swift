@@ -153,19 +153,22 @@ struct ChannelCore: ~Copyable {
         for position in 0..<eventCount {
             let event = unsafe events[position]
             let index = Int(event.slot)
-            if localEnded(index, event.result, now) { continue }
+            var result = event.result
+            if localEnded(index, &result, now) { continue }
             let userToken = unsafe slots[index].userToken
             unsafe free[freeCount] = Int32(index)
             freeCount += 1
             inFlight -= 1
             delivered += 1
-            body(userToken, event.result)
+            body(userToken, result)
         }
         return delivered
     }
 
     /// Settles an I/O of the local road; true if it goes on by RPC.
-    private mutating func localEnded(_ index: Int, _ result: Int64, _ now: UInt64) -> Bool {
+    private mutating func localEnded(
+        _ index: Int, _ result: inout Int64, _ now: UInt64
+    ) -> Bool {
         let slot = unsafe slots + index
         guard let range = unsafe slot.pointee.range, let file = unsafe slot.pointee.file else {
             return false
@@ -176,6 +179,13 @@ struct ChannelCore: ~Copyable {
         if unsafe slot.pointee.isWrite && result > 0 {
             unsafe file.state.localWriteEnded(
                 offset: slot.pointee.offset, byteCount: Int(result), isStable: false)
+        }
+        if unsafe !slot.pointee.isWrite && result >= 0 && !file.state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe file.state.uncommitted.overlay(
+                    UnsafeMutableRawBufferPointer(
+                        start: slot.pointee.address, count: slot.pointee.byteCount),
+                    byteCount: Int(result), at: slot.pointee.offset))
         }
         file.state.ranges.release(range)
         if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {

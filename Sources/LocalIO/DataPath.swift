@@ -146,7 +146,7 @@ extension LocalIOFile {
             if token == nil { return nil }
         }
         let started = clinux_monotonic_nanoseconds()
-        let result =
+        var result =
             switch kind {
             case .read:
                 unsafe engine.readBlocking(
@@ -161,6 +161,12 @@ extension LocalIOFile {
             }
         if kind == .write && result > 0 {
             state.localWriteEnded(offset: offset, byteCount: Int(result), isStable: false)
+        }
+        if kind == .read, result >= 0, !state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe state.uncommitted.overlay(
+                    UnsafeMutableRawBufferPointer(start: address, count: byteCount),
+                    byteCount: Int(result), at: offset))
         }
         if let token { state.ranges.release(token) }
         if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {

@@ -80,6 +80,12 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     private func end(_ result: Int64, endedOn road: DirectIO.Road? = nil) {
+        var result = result
+        if !isWrite, result >= 0, !file.state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe file.state.uncommitted.overlay(
+                    transfer.memory(of: segment), byteCount: Int(result), at: segment.offset))
+        }
         bounce = nil
         if reservedBytes > 0 {
             file.budget.release(reservedBytes)
@@ -173,6 +179,7 @@ final class SegmentRun: @unchecked Sendable {
                 file.dontCacheIsRefused()
                 return submitPlain()
             }
+            if isCutShort(result) { return fallBack(.redriven) }
             return end(result)
         }
         guard result >= 0 else { return end(moved > 0 ? Int64(moved) : result) }
@@ -187,8 +194,20 @@ final class SegmentRun: @unchecked Sendable {
                 skipping: piece.skip)
         }
         moved += useful
-        if moved == segment.byteCount || result < piece.byteCount { return end(Int64(moved)) }
+        if moved == segment.byteCount { return end(Int64(moved)) }
+        if result < piece.byteCount {
+            return isCutShort(Int64(moved)) ? fallBack(.redriven) : end(Int64(moved))
+        }
         submitBounced()
+    }
+
+    /// A local read that ended inside the file: what follows met an error that its bytes hide,
+    /// and a caller would take the end for the file's. The server reads it again.
+    private func isCutShort(_ result: Int64) -> Bool {
+        guard !isWrite, result >= 0, result < segment.byteCount, let local = transfer.local,
+            let here = file.localAttributes(local)
+        else { return false }
+        return here.size > segment.offset + UInt64(result)
     }
 
     // MARK: - The RPC road

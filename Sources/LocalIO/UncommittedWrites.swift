@@ -128,7 +128,39 @@ package final class UncommittedWrites: Sendable {
                 }
                 state.regions[region] = kept.isEmpty ? nil : kept
             }
-            return again.sorted { $0.sequence < $1.sequence }
+            return again.sorted { ($0.sequence, $0.offset) < ($1.sequence, $1.offset) }
+        }
+    }
+
+    /// Lays what is kept over bytes read at `offset`, of which `byteCount` are valid: a server
+    /// that restarted shows older ones until these are sent again. Ask with the range held.
+    /// - Returns: the bytes valid now; more if what is kept reaches further.
+    package func overlay(
+        _ target: UnsafeMutableRawBufferPointer, byteCount: Int, at offset: UInt64
+    ) -> Int {
+        guard !isEmpty, let start = target.baseAddress, target.count > 0 else { return byteCount }
+        let end = offset + UInt64(target.count)
+        return state.withLock { state in
+            var valid = byteCount
+            for region in offset / Self.regionByteCount...(end - 1) / Self.regionByteCount {
+                let pieces = (state.regions[region] ?? []).sorted { $0.offset < $1.offset }
+                for piece in pieces where piece.offset < end && piece.end > offset {
+                    let from = max(piece.offset, offset)
+                    let count = Int(min(piece.end, end) - from)
+                    let place = Int(from - offset)
+                    if place > valid {
+                        unsafe (start + valid).initializeMemory(
+                            as: UInt8.self, repeating: 0, count: place - valid)
+                    }
+                    unsafe piece.bytes.withUnsafeBytes { bytes in
+                        guard let source = bytes.baseAddress else { return }
+                        unsafe (start + place).copyMemory(
+                            from: source + Int(from - piece.offset), byteCount: count)
+                    }
+                    valid = max(valid, place + count)
+                }
+            }
+            return valid
         }
     }
 

@@ -31,6 +31,8 @@ package struct FaultPlan: Sendable {
     /// The server answers UNSTABLE writes FILE_SYNC.
     var serverIsStable = false
     var startsRemote = false
+    /// Nothing fails at all: order alone must not break anything.
+    let isCalm: Bool
     var block = 512
     var policy = MisalignmentPolicyChoice.rpc
 
@@ -40,9 +42,9 @@ package struct FaultPlan: Sendable {
         func rarely(_ percent: Int, _ level: Int) -> Int {
             scheduler.chance(percent) ? scheduler.random(1...level) : 0
         }
+        // A third of the seeds.
+        isCalm = scheduler.oneIn(3)
         slowest = [20_000, 200_000, 2_000_000][scheduler.random(3)]
-        // A third of the seeds has no fault at all: order alone must not break anything.
-        let isCalm = scheduler.oneIn(3)
         if !isCalm {
             localAgain = rarely(40, 10)
             localInvalid = rarely(25, 10)

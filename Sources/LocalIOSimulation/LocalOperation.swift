@@ -91,6 +91,7 @@ final class LocalOperation: @unchecked Sendable {
         host.scheduler.after(host.delay() / 4) {
             self.host.scheduler.note("local result", self.file.number, self.offset, Int(result))
             self.host.queued -= 1
+            if result < self.operation.byteCount { self.host.troubles += 1 }
             self.completion(result)
         }
     }

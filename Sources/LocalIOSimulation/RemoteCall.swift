@@ -51,6 +51,7 @@ final class RemoteCall<Reply>: @unchecked Sendable {
 
     private func error(_ cause: RPCError.Cause) -> RPCError {
         host.scheduler.note(name, file.number, -1)
+        host.troubles += 1
         return RPCError(cause, server: "simulated")
     }
 

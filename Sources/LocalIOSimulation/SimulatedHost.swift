@@ -21,6 +21,8 @@ final class SimulatedHost: @unchecked Sendable {
     /// Counts its lives.
     private(set) var incarnation = 0
     var rpcInFlight = 0
+    /// Operations that failed, or did less than they could.
+    var troubles = 0
 
     // The local queue.
     var queued = 0

@@ -8,10 +8,12 @@ internal import Threads
 
 /// Touched with the baton held.
 @safe
-final class SimulatedWorld: CacheWorld, @unchecked Sendable {
+final class SimulatedWorld: CacheWorld, PageTransferOwner, @unchecked Sendable {
     private let scheduler: Scheduler
     /// By the cache's slot.
     private var files: [Int32: CheckedFile] = [:]
+    /// By the cache's request, with what is in flight there.
+    private var transfers: [(transfer: PageTransfer, io: (PageIO, CheckedFile)?)] = []
     /// Set once; taken away when the seed ends.
     var cache: PageCache<SimulatedWorld>?
 
@@ -27,21 +29,37 @@ final class SimulatedWorld: CacheWorld, @unchecked Sendable {
     package func reschedule() { if scheduler.oneIn(4) { scheduler.yield() } }
 
     package func start(_ io: PageIO) {
-        guard let checked = files[io.file.slot], let cache else {
+        guard let checked = files[io.file.slot] else {
             return scheduler.fail("I/O of a file that was never opened")
         }
         scheduler.note(
             io.isWrite ? "cache writes" : "cache reads", checked.file.number, Int(io.offset),
             io.byteCount)
-        let request = unsafe Transfer.Request(
-            kind: io.isWrite ? .write : .read, offset: io.offset, address: io.address,
-            byteCount: io.byteCount, stable: .unstable, holdsRange: false)
-        Transfer(file: checked.file, request: request, route: checked.file.route()) { result in
-            self.scheduler.note(
-                "cache I/O ended", checked.file.number, Int(io.offset), Int(result))
-            if io.isWrite { checked.writeEnded(io, result) }
-            cache.ended(io.request, result)
-        }.start()
+        let place = Int(io.request)
+        while transfers.count <= place {
+            let transfer = PageTransfer()
+            transfer.owner = self
+            transfers.append((transfer, nil))
+        }
+        transfers[place].io = (io, checked)
+        transfers[place].transfer.start(io, checked.file)
+    }
+
+    package func ended(_ request: Int32, _ result: Int64) {
+        guard let (io, checked) = transfers[Int(request)].io, let cache else {
+            return scheduler.fail("I/O ended that was not started, or ended twice")
+        }
+        transfers[Int(request)].io = nil
+        scheduler.note("cache I/O ended", checked.file.number, Int(io.offset), Int(result))
+        if io.isWrite { checked.writeEnded(io, result) }
+        cache.ended(request, result)
+    }
+
+    /// Ends the mutual references.
+    func detach() {
+        cache = nil
+        for (transfer, _) in transfers { transfer.owner = nil }
+        transfers = []
     }
 
     package func commit(_ file: CacheFileID) -> Int64 {
@@ -61,7 +79,7 @@ final class SimulatedWorld: CacheWorld, @unchecked Sendable {
         guard let checked = files[file.slot] else { return -Int64(EBADF) }
         do throws(LocalIOError) {
             try checked.file.setSize(to: size)
-            checked.errors.cut(from: Int(size) / 4096)
+            checked.errors.cut(from: (Int(size) + 4095) / 4096)
             return 0
         } catch {
             return -Int64(error.errno.rawValue)
@@ -101,7 +119,8 @@ final class CheckedFile: @unchecked Sendable {
             }
         }
         let isWhole = result == io.byteCount
-        let end = (Int(io.offset) + (isWhole ? io.byteCount : Int(result) / 4096 * 4096) + 4095)
-        errors.written(first..<max(first, end / 4096))
+        let end = isWhole ? (Int(io.offset) + io.byteCount + 4095) / 4096 : first + Int(result) / 4096
+        // Of several pages the first ones are written if the write was short; of one none is.
+        if isWhole || io.byteCount > 4096 { errors.written(first..<max(first, end)) }
     }
 }

@@ -19,6 +19,7 @@ package final class SimulationRun: Sendable {
     private let canary: Canary
     private let jobs: Int
     private let isTraced: Bool
+    private let keepsGoing: Bool
     private let begun = ContinuousClock.now
     private let state: Lock<State>
 
@@ -26,8 +27,10 @@ package final class SimulationRun: Sendable {
     ///   - seeds: how many; nil for as many as `seconds` allow.
     package init(
         seeds: Int?, firstSeed: UInt64, operations: Int, seconds: Double? = nil,
-        canary: Canary = .none, jobs: Int = 1, isTraced: Bool = false
+        canary: Canary = .none, jobs: Int = 1, isTraced: Bool = false,
+        keepsGoing: Bool = false
     ) {
+        self.keepsGoing = keepsGoing
         self.seeds = seeds
         self.operations = operations
         deadline = seconds.map { ContinuousClock.now + .seconds($0) }
@@ -37,7 +40,7 @@ package final class SimulationRun: Sendable {
         state = Lock(State(next: firstSeed))
     }
 
-    /// Runs until the seeds or the time are used up or one has failed.
+    /// Runs until the seeds or the time are used up or, unless it keeps going, one has failed.
     /// - Returns: whether one has failed.
     package func run() -> Bool {
         var threads: [OwnedThread] = []
@@ -50,7 +53,10 @@ package final class SimulationRun: Sendable {
         let (passed, operations, steps, failures) = state.withLock {
             ($0.passed, $0.operations, $0.steps, $0.failures)
         }
-        for failure in failures { tell(failure) }
+        if let first = failures.first { tell(first) }
+        for failure in failures.dropFirst() {
+            print("seed \(failure.seed): \(failure.failure ?? "")")
+        }
         print(
             "\(passed) seeds passed, \(failures.count) failed: \(operations) operations in "
                 + "\(steps) steps, \(Self.text(ContinuousClock.now - begun))")
@@ -80,7 +86,7 @@ package final class SimulationRun: Sendable {
 
     private func takeSeed() -> UInt64? {
         state.withLock { state in
-            guard state.failures.isEmpty else { return nil }
+            guard keepsGoing || state.failures.isEmpty else { return nil }
             if let seeds, state.started == seeds { return nil }
             if let deadline, ContinuousClock.now >= deadline { return nil }
             state.started += 1

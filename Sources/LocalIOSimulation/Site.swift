@@ -267,7 +267,7 @@ final class Site: @unchecked Sendable {
 
     /// Lets go of everything, so that nothing refers to itself.
     func end() {
-        world.cache = nil
+        world.detach()
         scheduler.end()
     }
 }

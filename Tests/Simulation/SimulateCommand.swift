@@ -28,6 +28,8 @@ struct SimulateCommand: ParsableCommand {
     var expectFailure = false
     @Option(help: "Seeds that run side by side, each on its own CPU.")
     var jobs = 2
+    @Flag(help: "Run the other seeds, too, after one has failed.")
+    var keepGoing = false
     @Flag(help: "Print every event.")
     var trace = false
 
@@ -44,7 +46,8 @@ struct SimulateCommand: ParsableCommand {
     func run() throws {
         let run = SimulationRun(
             seeds: time == nil ? seeds : nil, firstSeed: firstSeed, operations: operations,
-            seconds: time, canary: canary, jobs: trace ? 1 : jobs, isTraced: trace)
+            seconds: time, canary: canary, jobs: trace ? 1 : jobs, isTraced: trace,
+            keepsGoing: keepGoing)
         let failed = run.run()
         if failed == expectFailure { return }
         if expectFailure { print("no seed failed, although one should have") }
