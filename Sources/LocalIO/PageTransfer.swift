@@ -71,6 +71,8 @@ package final class PageTransfer: @unchecked Sendable {
         if !file.enqueue(operation, completion) {
             file.state.ranges.release(token)
             clear()
+            // A write is tried again in a moment; a reader waits for this one.
+            if !io.isWrite { return startLong(io, file, .remote(.queueFull)) }
             owner?.ended(io.request, -Int64(EBUSY))
         }
     }

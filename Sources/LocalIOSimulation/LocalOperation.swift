@@ -47,7 +47,7 @@ final class LocalOperation: @unchecked Sendable {
         if !isBuffered, offset % block != 0 || wanted % block != 0 {
             host.scheduler.fail("direct I/O at \(offset), \(wanted) bytes: not of blocks")
         }
-        if host.happens(faults.localShort), wanted > block {
+        if host.happens(faults.localShort), wanted >= 2 * block {
             wanted = host.scheduler.random(1...(wanted / block - 1)) * block
         }
         host.scheduler.note(isWrite ? "local write" : "local read", file.number, offset, wanted)

@@ -70,6 +70,7 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
     package func enqueue(_ operation: IOOperation, _ completion: IOCompletion) -> Bool {
         guard host.queued < host.faults.queueCapacity else {
             host.scheduler.note("queue full", number)
+            host.troubles += 1
             return false
         }
         host.queued += 1

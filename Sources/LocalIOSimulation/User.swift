@@ -64,11 +64,12 @@ final class User {
     private func open(_ index: Int) {
         let checked = site.files[index]
         do throws(RPCError) {
+            let moment = site.cache.moment
             let now = try checked.file.currentAttributes()
             let stamp = FileStamp(
                 size: now.size, modifyTime: now.modifyTime, changeTime: now.changeTime)
             site.notices()
-            let opened = try? site.cache.open(UInt64(index + 1), stamp: stamp)
+            let opened = try? site.cache.open(UInt64(index + 1), stamp: stamp, asOf: moment)
             guard let opened else { return scheduler.fail("open of file \(index) failed") }
             site.world.opened(opened.file, checked)
             opens[index] = Open(

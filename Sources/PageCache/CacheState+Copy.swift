@@ -126,6 +126,8 @@ extension CacheState {
             if pages[frame].frequency < 3 { pages[frame].frequency += 1 }
             let end = pages[frame].index * UInt64(pageByteCount) + UInt64(range.end)
             if end > files[file].size { files[file].size = end }
+            changes += 1
+            files[file].changedAt = changes
             // In writeback it becomes dirty again when that ends.
             if pages[frame].isWriteback {
                 pages[frame].epoch = files[file].epoch

@@ -40,7 +40,10 @@ extension CacheState {
     }
 
     /// Compares what an open learned from the server with what is held of the file.
-    mutating func revalidate(_ slot: Int32, _ stamp: FileStamp) {
+    /// - Parameter moment: `changes` before the server was asked: what it said then of a file
+    ///   that this client has changed since is out of date.
+    mutating func revalidate(_ slot: Int32, _ stamp: FileStamp, asOf moment: UInt64) {
+        guard files[slot].changedAt <= moment else { return }
         let words = StampWords(stamp)
         let isDirty =
             !files[slot].dirty.isEmpty || !files[slot].failed.isEmpty
@@ -79,6 +82,8 @@ extension CacheState {
             frame = next
         }
         files[file].size = size
+        changes += 1
+        files[file].changedAt = changes
         belowLimit()
     }
 

@@ -27,6 +27,7 @@ package struct Semaphore: ~Copyable, @unchecked Sendable {
 
     /// Takes one, waiting for it as long as it takes.
     package func wait() {
+        LockOrder.aboutToWait()
         if let simulator = SimulatedThread.simulator {
             while unsafe sem_trywait(handle) != 0 { simulator.wait(for: name, nanoseconds: nil) }
             return
@@ -36,6 +37,7 @@ package struct Semaphore: ~Copyable, @unchecked Sendable {
 
     /// Takes one, or answers false after `timeout`.
     package func wait(timeout: Duration) -> Bool {
+        LockOrder.aboutToWait()
         let (seconds, attoseconds) = timeout.components
         let nanoseconds = seconds * 1_000_000_000 + attoseconds / 1_000_000_000
         guard let simulator = SimulatedThread.simulator else {
