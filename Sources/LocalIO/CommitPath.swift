@@ -70,8 +70,12 @@ extension TransferFile {
     private func commitByRPC() throws(LocalIOError) {
         let sequence = state.uncommitted.lastSequence
         do throws(RPCError) {
+            // Before the call: of a local write that ends meanwhile it may know nothing.
+            let wasBehind = state.refreshBegins()
+            var hasFailed = true
+            defer { state.refreshEnds(isBehind: wasBehind && hasFailed) }
             let reply = try commitRemote()
-            _ = state.takeServerBehind()
+            hasFailed = false
             let again = state.uncommitted.committed(through: sequence, verifier: reply.verifier)
             for piece in again { try resend(piece) }
         } catch {
@@ -115,19 +119,26 @@ extension TransferFile {
     /// LOOKUP and READ do not. A failure is no error of the commit: the bytes are durable, and
     /// a server that restarts has forgotten what it cached.
     func refreshServer() {
-        guard access.canWrite, state.takeServerBehind() else { return }
+        guard access.canWrite, state.isServerBehind else { return }
+        let hasLooked = state.refreshBegins() ? makeServerLook() : true
+        state.refreshEnds(isBehind: !hasLooked)
+    }
+
+    /// - Returns: false if the server could not be asked.
+    private func makeServerLook() -> Bool {
         do throws(RPCError) {
             if case .local(let local) = route(), let here = localAttributes(local) {
                 let there = try remoteAttributes()
                 let isSame =
                     there.size == here.size && there.modifyTime == here.modifyTime
                     && there.changeTime == here.changeTime
-                if isSame { return }
+                if isSame { return true }
             }
             try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
+            return true
         } catch {
-            state.putBackServerBehind()
             logger.debug("the server could not be made to look at \(path): \(error)")
+            return false
         }
     }
 

@@ -18,6 +18,7 @@ final class SegmentRun: @unchecked Sendable {
     private var bounce: BounceLease?
     private var moved = 0
     private var refreshed = false
+    private var wasServerBehind = false
     private var reservedBytes = 0
     private var usedDontCache = false
 
@@ -213,6 +214,8 @@ final class SegmentRun: @unchecked Sendable {
     // MARK: - The RPC road
 
     private func submitRPCRead() {
+        // Asked now: another reader may have made the server look by the time of the answer.
+        wasServerBehind = file.state.isServerBehind
         let memory = unsafe transfer.memory(of: segment)
         unsafe file.readRemote(offset: segment.offset, into: memory) { result in
             switch result {
@@ -229,12 +232,17 @@ final class SegmentRun: @unchecked Sendable {
         guard isShort, !refreshed, mayBeLonger(than: segment.offset + UInt64(reply.byteCount))
         else { return end(Int64(reply.byteCount), endedOn: .rpc) }
         refreshed = true
-        _ = file.state.takeServerBehind()
-        file.touchRemote { _ in self.submitRPCRead() }
+        let wasBehind = file.state.refreshBegins()
+        file.touchRemote { result in
+            var hasFailed = false
+            if case .failure = result { hasFailed = true }
+            self.file.state.refreshEnds(isBehind: wasBehind && hasFailed)
+            self.submitRPCRead()
+        }
     }
 
     private func mayBeLonger(than end: UInt64) -> Bool {
-        if file.state.isServerBehind { return true }
+        if wasServerBehind || file.state.isServerBehind { return true }
         guard case .local(let local) = file.route(), let here = file.localAttributes(local) else {
             return false
         }

@@ -148,6 +148,7 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
             || host.happens(host.faults.rpcNoSpace)
         {
             host.scheduler.note("WRITE finds no space", number, start, byteCount)
+            host.troubles += 1
             return .failure(RPCError(.status(.noSpace), server: "simulated"))
         }
         unsafe storage.writeCached(address, start, byteCount, local: false)

@@ -148,6 +148,8 @@ extension CacheState {
             statistics.writtenBytes += UInt64(written)
             statistics.writtenRequests += 1
             files[file].needsCommit = true
+            changes += 1
+            files[file].changedAt = changes
         }
         let failure = WriteFailure(errno)
         var isNewFailure = false
