@@ -34,10 +34,16 @@ extension LocalIOFile {
 extension TransferFile {
     /// The work of commit and close.
     package func flush() throws(LocalIOError) {
-        try state.flushingAlone { () throws(LocalIOError) in try flushAlone() }
+        try state.flushingAlone { () throws(LocalIOError) in
+            // Once more for each restart of the server in the middle of it.
+            while try !flushAlone() {}
+            refreshServer()
+        }
     }
 
-    private func flushAlone() throws(LocalIOError) {
+    /// - Returns: false if it has to be done again.
+    private func flushAlone() throws(LocalIOError) -> Bool {
+        var isCovered = true
         var mustCommit = !state.uncommitted.isEmpty
         if state.takeLocalDirty() {
             switch route() {
@@ -54,7 +60,7 @@ extension TransferFile {
             }
             if mustCommit, case .remote = route() {
                 do throws(LocalIOError) {
-                    try commitByRPC()
+                    isCovered = try commitByRPC()
                 } catch {
                     state.putBackLocalDirty()
                     throw error
@@ -62,13 +68,16 @@ extension TransferFile {
                 mustCommit = false
             }
         }
-        if mustCommit { try commitByRPC() }
-        refreshServer()
+        if mustCommit { isCovered = try commitByRPC() }
+        return isCovered
     }
 
     /// COMMIT of the whole file; re-sends what another incarnation of the server took.
-    private func commitByRPC() throws(LocalIOError) {
+    /// - Returns: false if a newer write may have replaced what the server has lost: then that
+    ///   one is to be made durable.
+    private func commitByRPC() throws(LocalIOError) -> Bool {
         let sequence = state.uncommitted.lastSequence
+        let verifiers = state.uncommitted.verifiers
         do throws(RPCError) {
             // Before the call: of a local write that ends meanwhile it may know nothing.
             let wasBehind = state.refreshBegins()
@@ -78,6 +87,7 @@ extension TransferFile {
             hasFailed = false
             let again = state.uncommitted.committed(through: sequence, verifier: reply.verifier)
             for piece in again { try resend(piece) }
+            return verifiers.subtracting([reply.verifier]).isEmpty
         } catch {
             throw LocalIOError(rpc: error, doing: "commit of \(path)")
         }
@@ -168,7 +178,7 @@ extension TransferFile {
         else { return }
         let accepted = runCommitWork {
             do throws(LocalIOError) {
-                try self.commitByRPC()
+                _ = try self.commitByRPC()
             } catch {
                 // Nothing is forgotten: the bytes stay kept, and the caller's own commit
                 // meets the same error.

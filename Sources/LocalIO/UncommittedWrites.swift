@@ -107,6 +107,20 @@ package final class UncommittedWrites: Sendable {
     /// The newest write so far: what a COMMIT sent from now on covers.
     package var lastSequence: UInt64 { state.withLock { $0.lastSequence } }
 
+    /// The verifiers under which everything kept was answered.
+    ///
+    /// If a COMMIT answers another one, a newer write may by then have replaced a piece that the
+    /// server has lost: that write, which the COMMIT does not cover, must be committed, too.
+    package var verifiers: Set<WriteVerifier?> {
+        state.withLock { state in
+            var found: Set<WriteVerifier?> = []
+            for pieces in state.regions.values {
+                for piece in pieces { found.insert(piece.verifier) }
+            }
+            return found
+        }
+    }
+
     /// Settles a COMMIT: drops what it made stable and answers what must be sent again, oldest
     /// first. Those stay kept until `settled`.
     package func committed(

@@ -41,9 +41,9 @@ struct ErrorModel {
     mutating func commitFailed(errno: Int32) { failures.append(Failure(isNew: false, errno: errno)) }
 
     /// Failed bytes were given up.
-    mutating func dropped() {
-        failedPages = []
-        failures.append(Failure(isNew: true, errno: 0))
+    mutating func dropped(isCertain: Bool) {
+        if isCertain { failedPages = [] }
+        failures.append(Failure(isNew: isCertain, errno: 0))
     }
 
     /// What is cut off no longer fails.

@@ -194,9 +194,11 @@ final class Site: @unchecked Sendable {
         guard now != droppedBytes else { return }
         scheduler.note("bytes given up", Int(now - droppedBytes))
         droppedBytes = now
-        for checked in files where checked.errors.hasFailedPages {
+        // Whose bytes they were is certain only if one file alone has failed pages.
+        let meant = files.filter { $0.errors.hasFailedPages }
+        for checked in meant {
             checked.model.lost()
-            checked.errors.dropped()
+            checked.errors.dropped(isCertain: meant.count == 1)
         }
     }
 
