@@ -191,7 +191,7 @@ let package = Package(
             dependencies: ["LocalIOBench", "LocalIOTesting", "localio-bench"],
             swiftSettings: strictTests),
         .testTarget(
-            name: "SimulationTests", dependencies: ["LocalIOSimulation"],
+            name: "SimulationTests", dependencies: ["LocalIOSimulation", "LocalIOTesting"],
             swiftSettings: strictTests),
         .testTarget(name: "TidyTests", dependencies: ["CFUSE"], swiftSettings: strictTests),
     ],

@@ -174,7 +174,14 @@ package final class UncommittedWrites: Sendable {
                     valid = max(valid, place + count)
                 }
             }
-            return valid
+            guard valid < target.count else { return valid }
+            // What is kept further on says that the file does not end here.
+            let last = state.regions.values.joined().map(\.end).max() ?? 0
+            let seen = last > offset ? Int(min(last - offset, UInt64(target.count))) : 0
+            guard seen > valid else { return valid }
+            unsafe (start + valid).initializeMemory(
+                as: UInt8.self, repeating: 0, count: seen - valid)
+            return seen
         }
     }
 

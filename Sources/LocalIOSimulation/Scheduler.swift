@@ -235,6 +235,7 @@ package final class Scheduler: ThreadSimulator, @unchecked Sendable {
 
     /// The calling task's turn is over; returns when it has the next one.
     private func turnEnds(_ task: Task) {
+        LockOrder.aboutToWait()
         steps += 1
         afterStep?()
         let next = choose()

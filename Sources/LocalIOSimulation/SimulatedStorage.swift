@@ -30,6 +30,8 @@ final class SimulatedStorage {
     private var versions: [UInt32]
     private var mediumVersions: [UInt32]
     private var cuts = 0
+    /// One past the last byte that the device has, or that a SETATTR has made the end.
+    private var deviceSize = 0
     /// Counts changes of the size and the bytes, as ctime does.
     private(set) var changes: UInt32 = 1
 
@@ -149,6 +151,14 @@ final class SimulatedStorage {
             pages[page] = .absent
             lost += 1
         }
+        guard lost > 0 else { return 0 }
+        // The file ends where what is left of it ends.
+        var end = max(deviceSize, mediumSize)
+        for page in pages.indices where pages[page] == .dirty || writebacks[page] != nil {
+            end = max(end, (page + 1) * Self.page)
+        }
+        size = min(size, end)
+        changes += 1
         return lost
     }
 
@@ -156,6 +166,7 @@ final class SimulatedStorage {
 
     func writeDevice(_ source: UnsafeRawPointer, _ offset: Int, _ byteCount: Int) {
         guard byteCount > 0 else { return }
+        deviceSize = max(deviceSize, offset + byteCount)
         unsafe (device + offset).copyMemory(from: source, byteCount: byteCount)
         for block in offset / Self.block...(offset + byteCount - 1) / Self.block {
             versions[block] &+= 1
@@ -242,6 +253,7 @@ final class SimulatedStorage {
                 as: UInt8.self, repeating: 0, count: capacity - newSize)
         }
         size = newSize
+        deviceSize = newSize
         mediumSize = newSize
         cuts += 1
         changes += 1

@@ -52,6 +52,7 @@ final class SimulatedWorld: CacheWorld, PageTransferOwner, @unchecked Sendable {
         transfers[Int(request)].io = nil
         scheduler.note("cache I/O ended", checked.file.number, Int(io.offset), Int(result))
         if io.isWrite { checked.writeEnded(io, result) }
+        if result < io.byteCount { checked.file.host.troubles += 1 }
         cache.ended(request, result)
     }
 
