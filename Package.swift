@@ -151,6 +151,11 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What Tests/Guest/run.sh runs in the guest kernel.
+        .executableTarget(
+            name: "guest-context", dependencies: ["DirectIO", "Threads", "CLinux", system],
+            path: "Tests/Guest/context", swiftSettings: strict),
+
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
         .testTarget(
             name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
@@ -167,6 +172,10 @@ let package = Package(
             ],
             swiftSettings: strictTests),
         .testTarget(
+            name: "PageCacheTests",
+            dependencies: ["PageCache", "LocalIOBench", "LocalIOTesting"],
+            swiftSettings: strictTests),
+        .testTarget(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
@@ -176,7 +185,10 @@ let package = Package(
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOServerTests",
-            dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            dependencies: [
+                "LocalIOServer", "AgentProtocol", "CLocalIORPC", "NFSClient", "LocalIOTesting",
+                "localiod", logging,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "AgentTests",

@@ -117,7 +117,14 @@ public final class BufferedFile: Sendable {
 
     /// After this client's own writes the file's times are new: not a reason to drop its pages.
     private func refreshStamp() throws(LocalIOError) {
+        guard clientCache.cache.takeOwnChanges(file) else { return }
         clientCache.cache.setStamp(file, FileStamp(try base.attributesBlocking()))
+    }
+
+    /// Drops what is cached of the file and not dirty, for measurements that want it cold.
+    package func dropCached() throws(LocalIOError) {
+        try checkOpen()
+        clientCache.cache.invalidate(file)
     }
 
     /// Bytes, those not yet written back included.

@@ -123,7 +123,7 @@ extension CacheState {
             pages[frame].isLocked = false
             pages[frame].valid = batch.valid[position]
             pages[frame].dirty = pages[frame].dirty.hull(range)
-            if pages[frame].frequency < 3 { pages[frame].frequency += 1 }
+            if pages[frame].frequency < 3 { pages.update(frame) { $0.frequency += 1 } }
             let end = pages[frame].index * UInt64(pageByteCount) + UInt64(range.end)
             if end > files[file].size { files[file].size = end }
             changes += 1
@@ -155,8 +155,8 @@ extension CacheState {
             let frame = lookUp(file, index)
             let range = range(index, offset, end)
             if frame != none, isReadable(frame, range) {
-                pages[frame].readers += 1
-                if pages[frame].frequency < 3 { pages[frame].frequency += 1 }
+                pages.update(frame) { $0.readers += 1 }
+                if pages[frame].frequency < 3 { pages.update(frame) { $0.frequency += 1 } }
                 batch.frames[batch.count] = frame
                 batch.ranges[batch.count] = range
                 batch.count += 1
@@ -203,7 +203,7 @@ extension CacheState {
     mutating func finishRead(_ batch: borrowing CopyBatch) {
         for position in 0..<batch.count {
             let frame = batch.frames[position]
-            pages[frame].readers -= 1
+            pages.update(frame) { $0.readers -= 1 }
             if pages[frame].readers == 0 {
                 wakePage(frame)
                 wakeFrameWaiters()
@@ -252,7 +252,7 @@ extension CacheState {
     private mutating func startFill(_ file: Int32, first: Int32, count: Int32) {
         for frame in first..<first + count { pages[frame].isFilling = true }
         readsInFlight += 1
-        files[file].requestsInFlight += 1
+        files.update(file) { $0.requestsInFlight += 1 }
         _ = takeRequest(
             RequestRecord(
                 file: file, frame: first, count: count, isWrite: false, isSync: false,
@@ -264,7 +264,7 @@ extension CacheState {
     mutating func endedRead(_ request: Int32, _ result: Int64) {
         let record = requests[request]
         readsInFlight -= 1
-        files[record.file].requestsInFlight -= 1
+        files.update(record.file) { $0.requestsInFlight -= 1 }
         for frame in record.frame..<record.frame + record.count {
             pages[frame].isFilling = false
             if result >= 0 {

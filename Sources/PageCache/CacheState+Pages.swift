@@ -28,7 +28,7 @@ extension CacheState {
         while other != none, pages[other].epoch > pages[frame].epoch {
             other = pages[other].previous
         }
-        files[file].dirty.insert(frame, after: other, pages)
+        files.update(file) { $0.dirty.insert(frame, after: other, pages) }
         dirtyPages += 1
         enterRing(file)
     }
@@ -38,10 +38,10 @@ extension CacheState {
         let file = pages[frame].file
         switch pages[frame].list {
         case .dirty:
-            files[file].dirty.remove(frame, pages)
+            files.update(file) { $0.dirty.remove(frame, pages) }
             dirtyPages -= 1
         case .failed:
-            files[file].failed.remove(frame, pages)
+            files.update(file) { $0.failed.remove(frame, pages) }
             failedPages -= 1
         case .none, .small, .main: return
         }
@@ -53,7 +53,7 @@ extension CacheState {
     mutating func becameFailed(_ frame: Int32) {
         let file = pages[frame].file
         pages[frame].list = .failed
-        files[file].failed.append(frame, pages)
+        files.update(file) { $0.failed.append(frame, pages) }
         failedPages += 1
         if files[file].failedSince == 0 { files[file].failedSince = max(clock, 1) }
     }
@@ -85,7 +85,7 @@ extension CacheState {
         }
         guard hasDropped else { return }
         if files[file].failed.isEmpty { files[file].failedSince = 0 }
-        files[file].errorSequence += 1
+        files.update(file) { $0.errorSequence += 1 }
         statistics.writeErrors += 1
         belowLimit()
     }
@@ -96,7 +96,7 @@ extension CacheState {
         pages[frame].isUrgent = isUrgent
         let file = pages[frame].file
         let before = isHurried(file)
-        files[file].urgentPages += isUrgent ? 1 : -1
+        files.update(file) { $0.urgentPages += isUrgent ? 1 : -1 }
         countHurried(file, before: before)
         if isUrgent, pages[frame].list == .failed {
             leaveDirty(frame)

@@ -13,24 +13,40 @@ extension CacheState {
         }
     }
 
-    /// Bytes of writeback that may be in flight: the latency target at the drain rate.
-    var bytesInFlightLimit: Int {
+    /// Bytes of writeback that may be in flight when a request of this file is added: what drains
+    /// in the latency target while other files are flushed, and several times that while nobody
+    /// waits, since a deep queue is a fast one (blk-wbt's idea).
+    func bytesInFlightLimit(_ file: Int32) -> Int {
         let target = throttle.rate * Double(configuration.latencyTarget) / 1e9
         let most = requests.count * configuration.maximumRequestPages * pageByteCount
-        return min(max(Int(target), 256 * 1024), most)
+        let wanted = isWatched(file) ? target : target * 8
+        return min(max(Int(wanted), 256 * 1024), most)
+    }
+
+    /// Whether another file was flushed lately and so will be again soon.
+    private func isWatched(_ file: Int32) -> Bool {
+        let quiet: UInt64 = 1_000_000_000
+        let last = latestFlushes.0.file == file ? latestFlushes.1 : latestFlushes.0
+        return last.file != none && clock &- last.time < quiet
+    }
+
+    /// A flush of the file begins.
+    mutating func noteFlush(_ file: Int32) {
+        if latestFlushes.0.file != file { latestFlushes.1 = latestFlushes.0 }
+        latestFlushes.0 = (file, clock)
     }
 
     /// A file that may write now: first those somebody waits for, then in turn.
     private func nextFile() -> Int32? {
         guard ringHead != none else { return nil }
-        let limit = bytesInFlightLimit
         if hurriedFiles > 0, let file = firstInRing({ file in
             isHurried(file)
-                && (writeBytesInFlight < limit * 2 || files[file].requestsInFlight == 0)
+                && (writeBytesInFlight < bytesInFlightLimit(file) * 2
+                    || files[file].requestsInFlight == 0)
         }) { return file }
-        guard writeBytesInFlight < limit else { return nil }
         let isPressing = dirtyPages + writebackPages > throttle.backgroundPages || isShortOfFrames
         return firstInRing { file in
+            guard writeBytesInFlight < bytesInFlightLimit(file) else { return false }
             if isPressing { return true }
             let head = files[file].dirty.head
             return head != none && clock &- pages[head].dirtiedAt >= configuration.dirtyAge
@@ -88,7 +104,8 @@ extension CacheState {
         var first = seed
         var last = seed
         if sendable(seed) == .page {
-            let most = min(currentRequestPages, max(bytesInFlightLimit / 4 / pageByteCount, 16))
+            let most = min(
+                currentRequestPages, max(bytesInFlightLimit(file) / 4 / pageByteCount, 16))
             while Int(last - first) + 1 < most, joins(first - 1, seed, first) { first -= 1 }
             while Int(last - first) + 1 < most, joins(last + 1, seed, first) { last += 1 }
         }
@@ -102,10 +119,10 @@ extension CacheState {
             pages[frame].dirty = ByteRange()
             pages[frame].isWriteback = true
             writebackPages += 1
-            files[file].writebackPages += 1
+            files.update(file) { $0.writebackPages += 1 }
         }
         let byteCount = first == last ? range.count : Int(last - first + 1) * pageByteCount
-        files[file].requestsInFlight += 1
+        files.update(file) { $0.requestsInFlight += 1 }
         writesInFlight += 1
         writeBytesInFlight += byteCount
         throttle.writebackStarted(now: clock)
@@ -143,11 +160,12 @@ extension CacheState {
             : written == 0 && record.byteCount > 0 ? EIO : 0
         writesInFlight -= 1
         writeBytesInFlight -= record.byteCount
-        files[file].requestsInFlight -= 1
+        files.update(file) { $0.requestsInFlight -= 1 }
         if written > 0 {
             statistics.writtenBytes += UInt64(written)
             statistics.writtenRequests += 1
             files[file].needsCommit = true
+            files[file].hasOwnChanges = true
             changes += 1
             files[file].changedAt = changes
         }
@@ -173,7 +191,8 @@ extension CacheState {
                 currentRequestPages + 1, configuration.maximumRequestPages)
         }
         throttle.writebackEnded(
-            byteCount: written, stillBusy: writesInFlight > 0, now: clock)
+            byteCount: written, stillBusy: writesInFlight > 0,
+            isBacklogged: dirtyPages + writebackPages > throttle.backgroundPages, now: clock)
         belowLimit()
         if files[file].flushers > 0 || files[file].isExclusive { wakeFile(file) }
         giveBack(request: request)
@@ -183,7 +202,7 @@ extension CacheState {
         if pages[frame].isWriteback {
             pages[frame].isWriteback = false
             writebackPages -= 1
-            files[record.file].writebackPages -= 1
+            files.update(record.file) { $0.writebackPages -= 1 }
             return true
         }
         // Only with the planted fault are the pages of a request not in writeback.
@@ -245,7 +264,7 @@ extension CacheState {
             files[file].mayDrop = failure == .noRoom
             files[file].lastErrno = errno
             if isNew {
-                files[file].errorSequence += 1
+                files.update(file) { $0.errorSequence += 1 }
                 statistics.writeErrors += 1
             }
         }

@@ -37,6 +37,8 @@ struct CacheState: ~Copyable {
     var writeBytesInFlight = 0
     /// Files in a flush that waits or with an urgent page.
     var hurriedFiles = 0
+    /// The two files that were flushed last, and when.
+    var latestFlushes = ((file: none, time: UInt64(0)), (file: none, time: UInt64(0)))
     /// The largest write for now: halved while the world is short of memory.
     var currentRequestPages: Int
     /// Writers seen lately, for sharing the drain rate.
@@ -117,7 +119,7 @@ struct CacheState: ~Copyable {
         pages[frame].fileNext = first
         if first != none { pages[first].filePrevious = frame }
         files[file].firstPage = frame
-        files[file].pageCount += 1
+        files.update(file) { $0.pageCount += 1 }
         return frame
     }
 
@@ -140,7 +142,7 @@ struct CacheState: ~Copyable {
             pages[page.filePrevious].fileNext = page.fileNext
         }
         if page.fileNext != none { pages[page.fileNext].filePrevious = page.filePrevious }
-        files[page.file].pageCount -= 1
+        files.update(page.file) { $0.pageCount -= 1 }
         wakePage(frame)
         pages[frame].file = none
         map.free(frame)

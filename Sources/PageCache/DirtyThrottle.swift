@@ -12,6 +12,8 @@ struct DirtyThrottle {
     let hardPages: Int
 
     private static let window: UInt64 = 50_000_000
+    /// How long a sample counts.
+    private static let memory: UInt64 = 200_000_000
     static let shortestPause: UInt64 = 2_000_000
     static let longestPause: UInt64 = 200_000_000
 
@@ -28,14 +30,20 @@ struct DirtyThrottle {
         windowBytes = 0
     }
 
-    mutating func writebackEnded(byteCount: Int, stillBusy: Bool, now: UInt64) {
+    /// - Parameter isBacklogged: more was waiting to be written. Without that a low figure says
+    ///   how little there was to write, not how slow the device is.
+    mutating func writebackEnded(
+        byteCount: Int, stillBusy: Bool, isBacklogged: Bool, now: UInt64
+    ) {
         windowBytes += byteCount
         let elapsed = now &- windowStart
         if elapsed >= Self.window {
             let sample = Double(windowBytes) * 1e9 / Double(elapsed)
-            // A slow device moves the estimate at once, a fast one by halves.
-            rate = sample < rate ? (rate + sample) / 2 : (rate * 3 + sample) / 4
-            rate = max(rate, 64 * 1024)
+            if sample > rate || isBacklogged {
+                // Even-handed, or bursts would make the estimate drift to one side.
+                let weight = Double(elapsed) / Double(elapsed + Self.memory)
+                rate = max(rate + (sample - rate) * weight, 64 * 1024)
+            }
             windowStart = now
             windowBytes = 0
         }

@@ -23,7 +23,7 @@ extension PageCache {
             }
             if slot == none { slot = state.addFile(key: key) ?? none }
             guard slot != none else { return nil }
-            state.files[slot].openCount += 1
+            state.files.update(slot) { $0.openCount += 1 }
             state.revalidate(slot, stamp, asOf: moment)
             return (
                 state.identity(of: slot),
@@ -48,12 +48,24 @@ extension PageCache {
         state.withLock { state in
             state.clock = world.now()
             guard let slot = state.slot(of: file) else { return }
-            state.files[slot].openCount -= 1
+            state.files.update(slot) { $0.openCount -= 1 }
             guard state.files[slot].openCount == 0 else { return }
             state.files[slot].closedAt = state.clock
             state.dropFailed(slot)
         }
         settle()
+    }
+
+    /// Whether the file has been changed by this cache since this was last asked.
+    ///
+    /// Only then may its new times be taken over by `setStamp`: taken over after somebody else's
+    /// write, they would make the pages from before it look fresh at the next open.
+    package func takeOwnChanges(_ file: CacheFileID) -> Bool {
+        state.withLock { state in
+            guard let slot = state.slot(of: file) else { return false }
+            defer { state.files[slot].hasOwnChanges = false }
+            return state.files[slot].hasOwnChanges
+        }
     }
 
     /// What the server says of the file after this client's own writes.
@@ -84,7 +96,7 @@ extension PageCache {
         state.withLock { state in
             state.clock = world.now()
             guard let slot = state.slot(of: file) else { return }
-            state.files[slot].epoch += 1
+            state.files.update(slot) { $0.epoch += 1 }
             let head = state.files[slot].dirty.head
             if head != none { state.setUrgent(head, true) }
         }
@@ -96,10 +108,11 @@ extension PageCache {
     package func flush(_ file: CacheFileID) throws(CacheError) {
         let (epoch, errors) = try withFile(file) { state, slot in
             let epoch = state.files[slot].epoch
-            state.files[slot].epoch += 1
+            state.files.update(slot) { $0.epoch += 1 }
             state.retryFailed(slot)
             let before = state.isHurried(slot)
-            state.files[slot].flushers += 1
+            state.files.update(slot) { $0.flushers += 1 }
+            state.noteFlush(slot)
             state.countHurried(slot, before: before)
             return (epoch, state.files[slot].errorSequence)
         }
@@ -119,7 +132,7 @@ extension PageCache {
         }
         let failed: Int32 = try withFile(file) { state, slot in
             let before = state.isHurried(slot)
-            state.files[slot].flushers -= 1
+            state.files.update(slot) { $0.flushers -= 1 }
             state.countHurried(slot, before: before)
             return state.files[slot].errorSequence == errors ? 0 : state.files[slot].lastErrno
         }
@@ -165,7 +178,7 @@ extension PageCache {
                     return waiter == none ? .crowded : .wait(waiter)
                 }
                 state.files[slot].isCommitting = true
-                state.files[slot].commitsStarted += 1
+                state.files.update(slot) { $0.commitsStarted += 1 }
                 state.files[slot].needsCommit = false
                 state.statistics.commits += 1
                 return .mine(record.commitsStarted + 1)
@@ -208,6 +221,7 @@ extension PageCache {
                 }
             }
             state.files[slot].isExclusive = false
+            state.files[slot].hasOwnChanges = true
             state.wakeFile(slot)
             state.wakesFlusher = true
         }

@@ -171,6 +171,9 @@ struct FileRecord: BitwiseCopyable {
     var commitFailed: UInt64 = 0
     /// Written since the last successful commit began.
     var needsCommit = false
+    /// Written or cut by this cache since the stamp was taken: the file's new times are its own
+    /// doing.
+    var hasOwnChanges = false
     // The ring of files with dirty pages, and the list of closed files.
     var isInRing = false
     var ringPrevious = Int32(-1)

@@ -127,6 +127,34 @@ import Threads
         }
     }
 
+    /// A file kept open without writing to it: what others wrote meanwhile is seen at the next
+    /// open, although this client's own commit and close lie between.
+    @Test func anIdleCommitDoesNotFreshenOldPages() throws {
+        let site = try Site(.embedded)
+        let local = try site.connect(.automatic)
+        let remote = try site.connect(.off)
+        func contents(_ client: LocalIOClient) throws -> [UInt8] {
+            let file = try client.openBufferedBlocking("shared", .readOnly)
+            var back = [UInt8](repeating: 0, count: 8192)
+            let got = try back.withUnsafeMutableBytes { try file.readBlocking(into: $0, at: 0) }
+            try file.closeBlocking()
+            return Array(back[..<got])
+        }
+        func write(_ file: BufferedFile, _ byte: UInt8) throws {
+            let bytes = [UInt8](repeating: byte, count: 8192)
+            _ = try bytes.withUnsafeBytes { try file.writeBlocking(from: $0, at: 0) }
+        }
+        let kept = try local.openBufferedBlocking("shared", .readWrite, options: [.create])
+        try write(kept, 1)
+        try kept.commitBlocking()
+        let other = try remote.openBufferedBlocking("shared", .readWrite)
+        try write(other, 2)
+        try other.closeBlocking()
+        try kept.commitBlocking()
+        try kept.closeBlocking()
+        #expect(try contents(local) == [UInt8](repeating: 2, count: 8192))
+    }
+
     /// Whole pages go direct: no page of the file is left in the kernel's page cache beside ours.
     @Test func writebackOfWholePagesGoesDirect() throws {
         let site = try Site(.embedded)
