@@ -38,7 +38,9 @@ struct ErrorModel {
     }
 
     /// A commit has failed: whoever shares it is told; nobody else must be.
-    mutating func commitFailed(errno: Int32) { failures.append(Failure(isNew: false, errno: errno)) }
+    mutating func commitFailed(errno: Int32) {
+        failures.append(Failure(isNew: false, errno: errno))
+    }
 
     /// Failed bytes were given up.
     mutating func dropped(isCertain: Bool) {
@@ -59,7 +61,8 @@ struct ErrorModel {
             opener.untold = begun
         }
         if failed {
-            return failures.count > opener.untold ? nil : "an error was told twice, or without cause"
+            return failures.count > opener.untold
+                ? nil : "an error was told twice, or without cause"
         }
         let missed = failures[min(opener.told, begun)..<begun].contains { $0.isNew }
         return missed ? "an error of writeback was never told" : nil

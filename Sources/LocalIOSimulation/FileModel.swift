@@ -59,7 +59,8 @@ final class FileModel {
     deinit { unsafe current.deallocate() }
 
     /// The bytes that write `tag` puts at `offset`.
-    static func fill(_ target: UnsafeMutableRawPointer, _ tag: UInt64, _ offset: Int, _ count: Int) {
+    static func fill(_ target: UnsafeMutableRawPointer, _ tag: UInt64, _ offset: Int, _ count: Int)
+    {
         var place = 0
         while place < count {
             let word = word(tag, offset + place)
@@ -92,7 +93,9 @@ final class FileModel {
     /// A write begins; its index is for `writeEnds`.
     func writeBegins(_ offset: Int, _ byteCount: Int, tag: UInt64) -> Int {
         mostSize = max(mostSize, offset + byteCount)
-        for index in readers.indices { readers[index].mostSize = max(readers[index].mostSize, mostSize) }
+        for index in readers.indices {
+            readers[index].mostSize = max(readers[index].mostSize, mostSize)
+        }
         records.append(
             Record(
                 kind: .write, offset: offset, end: offset + byteCount, tag: tag,
@@ -200,7 +203,8 @@ final class FileModel {
 
     /// Bytes that had no room have been given up.
     func lost() {
-        for index in records.indices where !records[index].isSynced && records[index].kind == .write {
+        for index in records.indices where !records[index].isSynced && records[index].kind == .write
+        {
             records[index].isLost = true
         }
         // The file may end where what is certain ends.
@@ -240,7 +244,9 @@ final class FileModel {
             var allowed: [Record] = []
             var reachesBottom = true
             for record in records.reversed() {
-                for edge in [record.offset, record.end] where edge > place { border = min(border, edge) }
+                for edge in [record.offset, record.end] where edge > place {
+                    border = min(border, edge)
+                }
                 guard reachesBottom, record.covers(place) else { continue }
                 allowed.append(record)
                 if isFloor(record) { reachesBottom = false }
@@ -251,7 +257,8 @@ final class FileModel {
                     reachesBottom && byte == 0
                     || allowed.contains { Self.byte($0, place) == byte }
                 if !isFine {
-                    let next = unsafe Array(bytes[place - offset..<min(place - offset + 8, bytes.count)])
+                    let next = unsafe Array(
+                        bytes[place - offset..<min(place - offset + 8, bytes.count)])
                     return explain(next, place, what, allowed)
                 }
                 place += 1
@@ -264,7 +271,8 @@ final class FileModel {
         _ next: [UInt8], _ place: Int, _ what: String, _ allowed: [Record]
     ) -> String {
         let value = { (record: Record) in
-            "\(record.kind) \(record.tag) (\(record.offset)..<\(record.end), begun \(record.begun), "
+            "\(record.kind) \(record.tag) (\(record.offset)..<\(record.end), "
+                + "begun \(record.begun), "
                 + "ended \(record.ended == .max ? "never" : String(record.ended)), "
                 + "done \(record.isDone), synced \(record.isSynced), lost \(record.isLost))"
         }
@@ -272,7 +280,8 @@ final class FileModel {
             record.covers(place)
                 && next.indices.allSatisfy { Self.byte(record, place + $0) == next[$0] }
         }
-        return "\(what) of file \(number): byte \(place) (page \(place / 4096), \(place % 4096)) is "
+        return
+            "\(what) of file \(number): byte \(place) (page \(place / 4096), \(place % 4096)) is "
             + "\(found.map { "of " + value($0) } ?? String(next[0])), but must be of "
             + allowed.map(value).joined(separator: "\n    or of ")
     }

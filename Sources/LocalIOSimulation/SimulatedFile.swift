@@ -119,7 +119,9 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
             host.scheduler.note("READ", number, start, count)
             return .success(
                 ReadReply(byteCount: count, isEndOfFile: count < target.count, attributes: nil))
-        } completion: { completion($0) }.start()
+        } completion: {
+            completion($0)
+        }.start()
     }
 
     package func writeRemote(
@@ -136,7 +138,9 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
             RemoteCall(file: self, name: "WRITE") { [self] in
                 unsafe executeWrite(
                     address + part.lowerBound, start + part.lowerBound, part.count, stable)
-            } completion: { collector.ended($0) }.start()
+            } completion: {
+                collector.ended($0)
+            }.start()
         }
     }
 
@@ -166,7 +170,9 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
         RemoteCall(file: self, name: "SETATTR") { [self] in
             serverSize = storage.size
             return .success(())
-        } completion: { completion($0) }.start()
+        } completion: {
+            completion($0)
+        }.start()
     }
 
     package func commitRemote() throws(RPCError) -> CommitReply {
@@ -191,7 +197,8 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
     }
 
     package func setRemoteAttributes(_ attributes: SetAttributes) throws(RPCError) {
-        _ = try wait("SETATTR", mayBeLost: attributes.size == nil) { [self] () -> Result<Bool, RPCError> in
+        _ = try wait("SETATTR", mayBeLost: attributes.size == nil) {
+            [self] () -> Result<Bool, RPCError> in
             if let size = attributes.size {
                 host.scheduler.note("SETATTR size", number, Int(size))
                 storage.setSize(Int(size))

@@ -99,6 +99,8 @@ final class CheckedFile: @unchecked Sendable {
     /// writer at a time).
     var writers = 0
     var isCutting = false
+    /// Opens of the cache.
+    var openCount = 0
     /// Which task may write from here on, in order of the offsets.
     var regions: [(start: Int, owner: Int)] = []
 
@@ -120,7 +122,8 @@ final class CheckedFile: @unchecked Sendable {
             }
         }
         let isWhole = result == io.byteCount
-        let end = isWhole ? (Int(io.offset) + io.byteCount + 4095) / 4096 : first + Int(result) / 4096
+        let end =
+            isWhole ? (Int(io.offset) + io.byteCount + 4095) / 4096 : first + Int(result) / 4096
         // Of several pages the first ones are written if the write was short; of one none is.
         if isWhole || io.byteCount > 4096 { errors.written(first..<max(first, end)) }
     }

@@ -33,7 +33,7 @@ package struct SeedResult: Sendable {
 package final class Simulator {
     private var threads: TaskThreads
     private let cpu: Int?
-    private let bouncePool: BufferPool
+    private var bouncePool: BufferPool
     private let canary: Canary
     private let operations: Int
     private let isTraced: Bool
@@ -42,13 +42,9 @@ package final class Simulator {
     ///   - operations: how many reads, writes, syncs… a seed does.
     ///   - cpu: which of the CPUs the simulator keeps to; nil: any.
     /// - Returns: nil if there is no memory for the bounce buffers.
-    package init?(operations: Int, canary: Canary = .none, cpu: Int? = nil, isTraced: Bool = false) {
-        guard
-            let pool = BufferPool(classes: [
-                .init(byteCount: 4 << 10, slabs: 2), .init(byteCount: 16 << 10, slabs: 2),
-                .init(byteCount: 1 << 20, slabs: 1),
-            ])
-        else { return nil }
+    package init?(operations: Int, canary: Canary = .none, cpu: Int? = nil, isTraced: Bool = false)
+    {
+        guard let pool = Self.makePool() else { return nil }
         bouncePool = pool
         self.cpu = cpu
         self.canary = canary
@@ -58,6 +54,14 @@ package final class Simulator {
     }
 
     deinit { threads.stop() }
+
+    /// So few buffers that they run out.
+    private static func makePool() -> BufferPool? {
+        BufferPool(classes: [
+            .init(byteCount: 4 << 10, slabs: 2), .init(byteCount: 16 << 10, slabs: 2),
+            .init(byteCount: 1 << 20, slabs: 1),
+        ])
+    }
 
     /// Runs one seed to its end or its first failure.
     package func run(seed: UInt64) -> SeedResult {
@@ -76,8 +80,11 @@ package final class Simulator {
         } else {
             scheduler.fail("no memory for the page cache")
         }
-        // Threads that were left in the middle of something are not used again.
-        if scheduler.failure != nil { threads = TaskThreads(cpu: cpu) }
+        // Threads and buffers that were left in the middle of something are not used again.
+        if scheduler.failure != nil {
+            threads = TaskThreads(cpu: cpu)
+            bouncePool = Self.makePool() ?? bouncePool
+        }
         return SeedResult(
             seed: seed, failure: scheduler.failure, traceHash: scheduler.trace.hash,
             steps: scheduler.steps, operations: done, lastEvents: scheduler.trace.lastLines)

@@ -1,4 +1,5 @@
 // Many seeds on several threads, with progress and the first failures told.
+internal import Glibc
 internal import Threads
 
 /// A run of the simulation as localio-simulate and the tests make it.
@@ -53,10 +54,6 @@ package final class SimulationRun: Sendable {
         let (passed, operations, steps, failures) = state.withLock {
             ($0.passed, $0.operations, $0.steps, $0.failures)
         }
-        if let first = failures.first { tell(first) }
-        for failure in failures.dropFirst() {
-            print("seed \(failure.seed): \(failure.failure ?? "")")
-        }
         print(
             "\(passed) seeds passed, \(failures.count) failed: \(operations) operations in "
                 + "\(steps) steps, \(Self.text(ContinuousClock.now - begun))")
@@ -71,16 +68,26 @@ package final class SimulationRun: Sendable {
         else { return print("no memory for a simulator") }
         while let seed = takeSeed() {
             let result = simulator.run(seed: seed)
-            let line: String? = state.withLock { state in
+            let (line, text): (String?, String?) = state.withLock { state in
                 state.operations += result.operations
                 state.steps += result.steps
-                if result.failure == nil { state.passed += 1 } else { state.failures.append(result) }
-                guard ContinuousClock.now - state.told > .seconds(10) else { return nil }
+                if result.failure == nil {
+                    state.passed += 1
+                } else {
+                    state.failures.append(result)
+                    return (nil, story(of: result, isFirst: state.failures.count == 1))
+                }
+                guard ContinuousClock.now - state.told > .seconds(10) else {
+                    return (nil, nil)
+                }
                 state.told = .now
-                return "\(state.passed) seeds, \(state.operations) operations, "
-                    + "\(Self.text(ContinuousClock.now - begun))"
+                let seeds = "\(state.passed) seeds, \(state.operations) operations, "
+                return (seeds + Self.text(ContinuousClock.now - begun), nil)
             }
-            if let line { print(line) }
+            if let said = line ?? text {
+                print(said)
+                fflush(nil)
+            }
         }
     }
 
@@ -95,21 +102,23 @@ package final class SimulationRun: Sendable {
         }
     }
 
-    private func tell(_ result: SeedResult) {
-        print("seed \(result.seed) FAILED after \(result.operations) operations:")
-        print("  " + (result.failure ?? ""))
-        if !isTraced {
-            print("its last events:")
-            for line in result.lastEvents.suffix(60) { print(line) }
-        }
+    private func story(of result: SeedResult, isFirst: Bool) -> String {
         let planted = canary == .none ? "" : " --canary \(canary.rawValue)"
-        print(
+        let again =
             "again: localio-simulate --seeds 1 --first-seed \(result.seed) "
-                + "--operations \(operations)\(planted) --trace")
+            + "--operations \(operations)\(planted) --trace"
+        let what =
+            "seed \(result.seed) FAILED after \(result.operations) operations:\n  "
+            + (result.failure ?? "")
+        let events =
+            isTraced || !isFirst
+            ? [] : ["its last events:"] + Array(result.lastEvents.suffix(60))
+        return ([what] + events + [again]).joined(separator: "\n")
     }
 
     private static func text(_ duration: Duration) -> String {
-        let tenths = duration.components.seconds * 10
+        let tenths =
+            duration.components.seconds * 10
             + duration.components.attoseconds / 100_000_000_000_000_000
         return "\(tenths / 10).\(tenths % 10) s"
     }

@@ -40,7 +40,8 @@ final class Site: @unchecked Sendable {
         let faults = FaultPlan(scheduler)
         host = SimulatedHost(scheduler: scheduler, faults: faults, bouncePool: bouncePool)
         world = SimulatedWorld(scheduler: scheduler)
-        budget = UncommittedBudget(commitThreshold: [8 << 10, 64 << 10, 1 << 20][scheduler.random(3)])
+        budget = UncommittedBudget(
+            commitThreshold: [8 << 10, 64 << 10, 1 << 20][scheduler.random(3)])
         taskCount = scheduler.random(1...5)
         running = taskCount
         let configuration = Self.configuration(scheduler, canary)
@@ -151,8 +152,9 @@ final class Site: @unchecked Sendable {
         scheduler.sleep(10_000_000)
         for index in openers.indices {
             var (checked, file, open, opener) = openers[index]
-            sync(checked, &opener) { () throws(CacheError) in try cache.close(file, &open) }
-            scheduler.note("closed", checked.file.number)
+            // Twice: what the first one has to tell is old, the bytes must be there in the end.
+            sync(checked, &opener) { () throws(CacheError) in try cache.fsync(file, &open) }
+            close(checked, file, &open, &opener)
         }
         openers = []
         for checked in files where !checked.isCached {
@@ -202,11 +204,27 @@ final class Site: @unchecked Sendable {
         }
     }
 
+    /// Closes; what the last opener's close could not write is given up.
+    func close(
+        _ checked: CheckedFile, _ file: CacheFileID, _ open: inout CacheOpenState,
+        _ opener: inout ErrorModel.Opener
+    ) {
+        let succeeded = sync(checked, &opener) { () throws(CacheError) in
+            try cache.close(file, &open)
+        }
+        checked.openCount -= 1
+        scheduler.note("closed", checked.file.number, succeeded ? 1 : 0)
+        if !succeeded, checked.openCount == 0 { checked.model.lost() }
+        if !succeeded, host.isCalm { scheduler.fail("the last close failed in a healthy world") }
+    }
+
     /// Runs an fsync or close, and checks what it says.
+    /// - Returns: whether it succeeded.
+    @discardableResult
     func sync(
         _ checked: CheckedFile, _ opener: inout ErrorModel.Opener,
         _ body: () throws(CacheError) -> Void
-    ) {
+    ) -> Bool {
         notices()
         let begun = clock.tick()
         let failures = checked.errors.count
@@ -219,12 +237,14 @@ final class Site: @unchecked Sendable {
         }
         notices()
         if let wrong = checked.errors.fsyncEnds(&opener, begun: failures, failed: failed) {
-            return scheduler.fail("fsync of file \(checked.file.number): \(wrong)")
+            scheduler.fail("fsync of file \(checked.file.number): \(wrong)")
+            return false
         }
         if !failed {
             checked.model.synced(begun)
             scheduler.note("fsync", checked.file.number)
         }
+        return !failed
     }
 
     // MARK: - The end
@@ -264,7 +284,9 @@ final class Site: @unchecked Sendable {
         if budget.usedBytes != 0 {
             scheduler.fail("\(budget.usedBytes) uncommitted bytes are kept in the end")
         }
-        if bouncePool.statistics.leased != 0 { scheduler.fail("a bounce buffer was not given back") }
+        if bouncePool.statistics.leased != 0 {
+            scheduler.fail("a bounce buffer was not given back")
+        }
     }
 
     /// Lets go of everything, so that nothing refers to itself.

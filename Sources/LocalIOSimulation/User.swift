@@ -72,6 +72,7 @@ final class User {
             let opened = try? site.cache.open(UInt64(index + 1), stamp: stamp, asOf: moment)
             guard let opened else { return scheduler.fail("open of file \(index) failed") }
             site.world.opened(opened.file, checked)
+            checked.openCount += 1
             opens[index] = Open(
                 file: opened.file, state: opened.open, opener: checked.errors.opener)
             scheduler.note("opened", index, Int(now.size))
@@ -82,9 +83,7 @@ final class User {
 
     private func close(_ index: Int) {
         guard var open = opens[index] else { return }
-        site.sync(site.files[index], &open.opener) { () throws(CacheError) in
-            try site.cache.close(open.file, &open.state)
-        }
+        site.close(site.files[index], open.file, &open.state, &open.opener)
         opens[index] = nil
     }
 
