@@ -174,7 +174,6 @@ struct ChannelCore: ~Copyable {
             return false
         }
         unsafe slot.pointee.range = nil
-        unsafe slot.pointee.local = nil
         unsafe slot.pointee.file = nil
         if unsafe slot.pointee.isWrite && result > 0 {
             unsafe file.state.localWriteEnded(
@@ -185,8 +184,11 @@ struct ChannelCore: ~Copyable {
                 unsafe file.state.uncommitted.overlay(
                     UnsafeMutableRawBufferPointer(
                         start: slot.pointee.address, count: slot.pointee.byteCount),
-                    byteCount: Int(result), at: slot.pointee.offset))
+                    byteCount: Int(result), at: slot.pointee.offset,
+                    isAtEnd: slot.pointee.local?.isEnd(slot.pointee.offset + UInt64(result))
+                        ?? false))
         }
+        unsafe slot.pointee.local = nil
         file.state.ranges.release(range)
         if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {

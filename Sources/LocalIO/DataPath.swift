@@ -166,7 +166,8 @@ extension LocalIOFile {
             result = Int64(
                 unsafe state.uncommitted.overlay(
                     UnsafeMutableRawBufferPointer(start: address, count: byteCount),
-                    byteCount: Int(result), at: offset))
+                    byteCount: Int(result), at: offset,
+                    isAtEnd: local.isEnd(offset + UInt64(result))))
         }
         if let token { state.ranges.release(token) }
         if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {

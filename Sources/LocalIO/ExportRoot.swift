@@ -135,6 +135,9 @@ package final class LocalFile: Sendable {
     /// The file's size in bytes at this moment (statx; no RPC).
     func size() -> UInt64? { status()?.size }
 
+    /// Whether the file ends at `offset` or before.
+    func isEnd(_ offset: UInt64) -> Bool { size().map { $0 <= offset } ?? false }
+
     func status() -> clinux_stat? {
         var status = clinux_stat()
         return unsafe clinux_statx(direct.raw, nil, true, &status) == 0 ? status : nil

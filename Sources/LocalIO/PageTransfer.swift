@@ -92,7 +92,7 @@ package final class PageTransfer: @unchecked Sendable {
             result = Int64(
                 unsafe file.state.uncommitted.overlay(
                     UnsafeMutableRawBufferPointer(start: io.address, count: io.byteCount),
-                    byteCount: Int(result), at: io.offset))
+                    byteCount: Int(result), at: io.offset, isAtEnd: true))
         }
         file.state.ranges.release(token)
         if result >= 0, !isCutShort {

@@ -85,7 +85,8 @@ final class SegmentRun: @unchecked Sendable {
         if !isWrite, result >= 0, !file.state.uncommitted.isEmpty {
             result = Int64(
                 unsafe file.state.uncommitted.overlay(
-                    transfer.memory(of: segment), byteCount: Int(result), at: segment.offset))
+                    transfer.memory(of: segment), byteCount: Int(result), at: segment.offset,
+                    isAtEnd: !isCutShort(result)))
         }
         bounce = nil
         if reservedBytes > 0 {
@@ -183,7 +184,10 @@ final class SegmentRun: @unchecked Sendable {
             if isCutShort(result) { return fallBack(.redriven) }
             return end(result)
         }
-        guard result >= 0 else { return end(moved > 0 ? Int64(moved) : result) }
+        guard result >= 0 else {
+            if moved > 0, isCutShort(Int64(moved)) { return fallBack(.redriven) }
+            return end(moved > 0 ? Int64(moved) : result)
+        }
         guard let bounce, let local = transfer.local else { return end(Int64(moved)) }
         let piece = bounce.piece(
             of: segment, moved: moved, geometry: local.geometry, isWrite: isWrite)
@@ -205,7 +209,7 @@ final class SegmentRun: @unchecked Sendable {
     /// A local read that ended inside the file: what follows met an error that its bytes hide,
     /// and a caller would take the end for the file's. The server reads it again.
     private func isCutShort(_ result: Int64) -> Bool {
-        guard !isWrite, result >= 0, result < segment.byteCount, let local = transfer.local,
+        guard !isWrite, road != .rpc, result < segment.byteCount, let local = transfer.local,
             let here = file.localAttributes(local)
         else { return false }
         return here.size > segment.offset + UInt64(result)

@@ -148,12 +148,15 @@ package final class UncommittedWrites: Sendable {
 
     /// Lays what is kept over bytes read at `offset`, of which `byteCount` are valid: a server
     /// that restarted shows older ones until these are sent again. Ask with the range held.
-    /// - Returns: the bytes valid now; more if what is kept reaches further.
+    /// - Parameter isAtEnd: the read was short because the file ends there: what is kept may
+    ///   reach further. Otherwise an error cut it short, and nothing is known of what follows.
+    /// - Returns: the bytes valid now.
     package func overlay(
-        _ target: UnsafeMutableRawBufferPointer, byteCount: Int, at offset: UInt64
+        _ target: UnsafeMutableRawBufferPointer, byteCount: Int, at offset: UInt64, isAtEnd: Bool
     ) -> Int {
-        guard !isEmpty, let start = target.baseAddress, target.count > 0 else { return byteCount }
-        let end = offset + UInt64(target.count)
+        let room = isAtEnd ? target.count : byteCount
+        guard !isEmpty, let start = target.baseAddress, room > 0 else { return byteCount }
+        let end = offset + UInt64(room)
         return state.withLock { state in
             var valid = byteCount
             for region in offset / Self.regionByteCount...(end - 1) / Self.regionByteCount {
@@ -174,10 +177,10 @@ package final class UncommittedWrites: Sendable {
                     valid = max(valid, place + count)
                 }
             }
-            guard valid < target.count else { return valid }
+            guard valid < room else { return valid }
             // What is kept further on says that the file does not end here.
             let last = state.regions.values.joined().map(\.end).max() ?? 0
-            let seen = last > offset ? Int(min(last - offset, UInt64(target.count))) : 0
+            let seen = last > offset ? Int(min(last - offset, UInt64(room))) : 0
             guard seen > valid else { return valid }
             unsafe (start + valid).initializeMemory(
                 as: UInt8.self, repeating: 0, count: seen - valid)
