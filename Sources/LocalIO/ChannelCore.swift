@@ -185,8 +185,9 @@ struct ChannelCore: ~Copyable {
                     UnsafeMutableRawBufferPointer(
                         start: slot.pointee.address, count: slot.pointee.byteCount),
                     byteCount: Int(result), at: slot.pointee.offset,
-                    isAtEnd: slot.pointee.local?.isEnd(slot.pointee.offset + UInt64(result))
-                        ?? false))
+                    isAtEnd: result < slot.pointee.byteCount
+                        && slot.pointee.local?.isEnd(slot.pointee.offset + UInt64(result))
+                            ?? false))
         }
         unsafe slot.pointee.local = nil
         file.state.ranges.release(range)

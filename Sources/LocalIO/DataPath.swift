@@ -167,7 +167,7 @@ extension LocalIOFile {
                 unsafe state.uncommitted.overlay(
                     UnsafeMutableRawBufferPointer(start: address, count: byteCount),
                     byteCount: Int(result), at: offset,
-                    isAtEnd: local.isEnd(offset + UInt64(result))))
+                    isAtEnd: result < byteCount && local.isEnd(offset + UInt64(result))))
         }
         if let token { state.ranges.release(token) }
         if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {

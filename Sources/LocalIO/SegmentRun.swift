@@ -19,6 +19,7 @@ final class SegmentRun: @unchecked Sendable {
     private var moved = 0
     private var refreshed = false
     private var wasServerBehind = false
+    private var hasServerLooked = false
     private var reservedBytes = 0
     private var usedDontCache = false
 
@@ -86,7 +87,7 @@ final class SegmentRun: @unchecked Sendable {
             result = Int64(
                 unsafe file.state.uncommitted.overlay(
                     transfer.memory(of: segment), byteCount: Int(result), at: segment.offset,
-                    isAtEnd: !isCutShort(result)))
+                    isAtEnd: isAtEnd(result)))
         }
         bounce = nil
         if reservedBytes > 0 {
@@ -209,10 +210,19 @@ final class SegmentRun: @unchecked Sendable {
     /// A local read that ended inside the file: what follows met an error that its bytes hide,
     /// and a caller would take the end for the file's. The server reads it again.
     private func isCutShort(_ result: Int64) -> Bool {
-        guard !isWrite, road != .rpc, result < segment.byteCount, let local = transfer.local,
+        guard !isWrite, result >= 0, result < segment.byteCount, let local = transfer.local,
             let here = file.localAttributes(local)
         else { return false }
         return here.size > segment.offset + UInt64(result)
+    }
+
+    /// Whether a read was short because the file ends there, as far as whoever answered knows.
+    /// A server that has not looked since a local write does not; once it has looked for this
+    /// read, it does: no local write of these pages ends while their range is held.
+    private func isAtEnd(_ result: Int64) -> Bool {
+        guard result < segment.byteCount else { return false }
+        if road != .rpc { return !isCutShort(result) }
+        return hasServerLooked || !mayBeLonger(than: segment.offset + UInt64(result))
     }
 
     // MARK: - The RPC road
@@ -241,6 +251,7 @@ final class SegmentRun: @unchecked Sendable {
             var hasFailed = false
             if case .failure = result { hasFailed = true }
             self.file.state.refreshEnds(isBehind: wasBehind && hasFailed)
+            self.hasServerLooked = !hasFailed
             self.submitRPCRead()
         }
     }

@@ -121,8 +121,8 @@ final class Site: @unchecked Sendable {
         scheduler.afterStep = { [unowned self] in stepEnded() }
         host.start()
         scheduler.spawn("flusher") { self.cache.runFlusher() }
-        let share = max(wantedOperations / taskCount, 1)
         for number in 0..<taskCount {
+            let share = (wantedOperations + number) / taskCount
             scheduler.spawn("user \(number)") {
                 let user = User(number: number, site: self)
                 for _ in 0..<share {
