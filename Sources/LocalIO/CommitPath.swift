@@ -128,27 +128,31 @@ extension TransferFile {
     /// SETATTR with mtime = SET_TO_SERVER_TIME makes NFS-Ganesha look again; GETATTR, ACCESS,
     /// LOOKUP and READ do not. A failure is no error of the commit: the bytes are durable, and
     /// a server that restarts has forgotten what it cached.
-    func refreshServer() {
-        guard access.canWrite, state.isServerBehind else { return }
-        let hasLooked = state.refreshBegins() ? makeServerLook() : true
-        state.refreshEnds(isBehind: !hasLooked)
+    /// - Returns: why the server may not have looked, if it may not.
+    @discardableResult
+    func refreshServer() -> RPCError? {
+        guard access.canWrite, state.isServerBehind else { return nil }
+        // Even if another caller has begun: its call may still be on the way.
+        _ = state.refreshBegins()
+        let error = makeServerLook()
+        state.refreshEnds(isBehind: error != nil)
+        return error
     }
 
-    /// - Returns: false if the server could not be asked.
-    private func makeServerLook() -> Bool {
+    private func makeServerLook() -> RPCError? {
         do throws(RPCError) {
             if case .local(let local) = route(), let here = localAttributes(local) {
                 let there = try remoteAttributes()
                 let isSame =
                     there.size == here.size && there.modifyTime == here.modifyTime
                     && there.changeTime == here.changeTime
-                if isSame { return true }
+                if isSame { return nil }
             }
             try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
-            return true
+            return nil
         } catch {
             logger.debug("the server could not be made to look at \(path): \(error)")
-            return false
+            return error
         }
     }
 
@@ -168,7 +172,8 @@ extension TransferFile {
     /// waits.
     package func currentAttributes() throws(RPCError) -> FileAttributes {
         if case .local(let local) = route(), let here = localAttributes(local) { return here }
-        refreshServer()
+        // A size from before local writes would cut off what they wrote.
+        if let error = refreshServer(), !error.isRefusal { throw error }
         return try remoteAttributes()
     }
 
@@ -187,5 +192,12 @@ extension TransferFile {
             self.state.endCommitTurn()
         }
         if !accepted { state.endCommitTurn() }
+    }
+}
+
+extension RPCError {
+    /// The server has answered that this caller may not make it look: it never will.
+    var isRefusal: Bool {
+        status == .notOwner || status == .accessDenied || status == .readOnlyFileSystem
     }
 }

@@ -17,9 +17,9 @@ final class SegmentRun: @unchecked Sendable {
     private var token: RangeLock.Token?
     private var bounce: BounceLease?
     private var moved = 0
-    private var refreshed = false
     private var wasServerBehind = false
     private var hasServerLooked = false
+    private var lookError: RPCError?
     private var reservedBytes = 0
     private var usedDontCache = false
 
@@ -240,18 +240,25 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     /// A server that caches attributes ends a read at the size it remembers. If local writes
-    /// have made the file longer, the server is made to look again and asked once more.
+    /// may have made the file longer, the server is made to look again and asked once more; if
+    /// it does not, the read fails: a cache would take an end that is none for zeros.
     private func rpcReadEnded(_ reply: ReadReply) {
         let isShort = reply.byteCount < segment.byteCount
-        guard isShort, !refreshed, mayBeLonger(than: segment.offset + UInt64(reply.byteCount))
+        guard isShort, !hasServerLooked,
+            mayBeLonger(than: segment.offset + UInt64(reply.byteCount))
         else { return end(Int64(reply.byteCount), endedOn: .rpc) }
-        refreshed = true
+        if let lookError {
+            return end(
+                lookError.isRefusal ? Int64(reply.byteCount) : -Int64(lookError.errno),
+                endedOn: .rpc)
+        }
         let wasBehind = file.state.refreshBegins()
         file.touchRemote { result in
-            var hasFailed = false
-            if case .failure = result { hasFailed = true }
-            self.file.state.refreshEnds(isBehind: wasBehind && hasFailed)
-            self.hasServerLooked = !hasFailed
+            switch result {
+            case .success: self.hasServerLooked = true
+            case .failure(let error): self.lookError = error
+            }
+            self.file.state.refreshEnds(isBehind: wasBehind && !self.hasServerLooked)
             self.submitRPCRead()
         }
     }

@@ -157,11 +157,12 @@ final class Site: @unchecked Sendable {
             close(checked, file, &open, &opener)
         }
         openers = []
-        for checked in files where !checked.isCached {
+        for checked in files {
             let begun = clock.tick()
             do throws(LocalIOError) {
+                // A cached file, too: its last close may have failed before the world was healthy.
                 try checked.file.flush()
-                checked.model.synced(begun)
+                if !checked.isCached { checked.model.synced(begun) }
             } catch {
                 scheduler.fail("the last commit of file \(checked.file.number): \(error)")
             }

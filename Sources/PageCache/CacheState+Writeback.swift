@@ -186,7 +186,9 @@ extension CacheState {
         }
         if errno != 0 { noteFailure(file, failure, errno, isNew: isNewFailure) }
         if errno == 0, written == record.byteCount {
+            // What there was no room for may have room now.
             files[file].backOff = 0
+            files[file].retryAt = 0
             currentRequestPages = min(
                 currentRequestPages + 1, configuration.maximumRequestPages)
         }
