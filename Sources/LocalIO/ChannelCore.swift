@@ -19,6 +19,7 @@ struct ChannelCore: ~Copyable {
         var byteCount = 0
         var isWrite = false
         var started: UInt64 = 0
+        var replacements: UInt64 = 0
     }
 
     private struct Event {
@@ -88,6 +89,7 @@ struct ChannelCore: ~Copyable {
             let operation = unsafe IOOperation(
                 kind: isWrite ? .write : .read, fd: local.direct.raw, offset: offset,
                 address: address, byteCount: byteCount)
+            unsafe slot.pointee.replacements = file.state.uncommitted.replacements
             guard queue.submit(operation, token: UInt64(index)) == .queued else {
                 file.state.ranges.release(range)
                 return .busy
@@ -190,8 +192,11 @@ struct ChannelCore: ~Copyable {
                             ?? false))
         }
         unsafe slot.pointee.local = nil
+        let isStale =
+            unsafe !slot.pointee.isWrite && result >= 0
+            && slot.pointee.replacements != file.state.uncommitted.replacements
         file.state.ranges.release(range)
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }

@@ -170,7 +170,18 @@ extension TransferFile {
 
     /// The attributes as they are: by statx(2) while the local road is open, else by GETATTR;
     /// waits.
+    ///
+    /// The size covers what is kept until it is committed: a server that restarted may not have
+    /// it, and an append there would overwrite it.
     package func currentAttributes() throws(RPCError) -> FileAttributes {
+        // Before asking: what is committed meanwhile is kept no longer.
+        let keptEnd = state.uncommitted.isEmpty ? 0 : state.uncommitted.end
+        var attributes = try answeredAttributes()
+        attributes.size = max(attributes.size, keptEnd)
+        return attributes
+    }
+
+    private func answeredAttributes() throws(RPCError) -> FileAttributes {
         if case .local(let local) = route(), let here = localAttributes(local) { return here }
         // A size from before local writes would cut off what they wrote.
         if let error = refreshServer(), !error.isRefusal { throw error }

@@ -146,6 +146,7 @@ extension LocalIOFile {
             if token == nil { return nil }
         }
         let started = clinux_monotonic_nanoseconds()
+        let replacements = state.uncommitted.replacements
         var result =
             switch kind {
             case .read:
@@ -169,8 +170,10 @@ extension LocalIOFile {
                     byteCount: Int(result), at: offset,
                     isAtEnd: result < byteCount && local.isEnd(offset + UInt64(result))))
         }
+        let isStale =
+            kind == .read && result >= 0 && replacements != state.uncommitted.replacements
         if let token { state.ranges.release(token) }
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             // The long way tries once more, and re-drives by RPC, counted.
             return nil
         }

@@ -17,6 +17,7 @@ final class SegmentRun: @unchecked Sendable {
     private var token: RangeLock.Token?
     private var bounce: BounceLease?
     private var moved = 0
+    private var replacements: UInt64 = 0
     private var wasServerBehind = false
     private var hasServerLooked = false
     private var lookError: RPCError?
@@ -74,6 +75,7 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     private func submit() {
+        replacements = file.state.uncommitted.replacements
         switch road {
         case .rpc: isWrite ? submitRPCWrite() : submitRPCRead()
         case .direct, .buffered: submitPlain()
@@ -90,6 +92,10 @@ final class SegmentRun: @unchecked Sendable {
                     isAtEnd: isAtEnd(result)))
         }
         bounce = nil
+        if !isWrite, result >= 0, replacements != file.state.uncommitted.replacements {
+            moved = 0
+            return submit()
+        }
         if reservedBytes > 0 {
             file.budget.release(reservedBytes)
             reservedBytes = 0

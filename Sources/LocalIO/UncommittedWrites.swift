@@ -59,6 +59,7 @@ package final class UncommittedWrites: Sendable {
 
     private let state = Lock(State())
     private let pieceCount = Atomic<Int>(0)
+    private let replacementCount = Atomic<UInt64>(0)
     private let budget: UncommittedBudget
 
     package init(budget: UncommittedBudget) { self.budget = budget }
@@ -95,8 +96,25 @@ package final class UncommittedWrites: Sendable {
     /// Forgets a range that a newer write has replaced, by whichever road.
     package func forget(offset: UInt64, byteCount: Int) {
         guard byteCount > 0, !isEmpty else { return }
-        state.withLock { cut(&$0, from: offset, to: offset + UInt64(byteCount)) }
+        let end = offset + UInt64(byteCount)
+        state.withLock { state in
+            let regions = offset / Self.regionByteCount...(end - 1) / Self.regionByteCount
+            let isKept = regions.contains { region in
+                state.regions[region]?.contains { $0.offset < end && $0.end > offset } ?? false
+            }
+            guard isKept else { return }
+            // First: who finds nothing kept any more finds this.
+            replacementCount.add(1, ordering: .acquiringAndReleasing)
+            cut(&state, from: offset, to: end)
+        }
     }
+
+    /// Counts the newer writes that have replaced something.
+    ///
+    /// A read that ran beside such a write may have seen neither its bytes, which came too late,
+    /// nor the older ones, which a restarted server has lost and which are kept no longer: if
+    /// this has changed since before the read, and after `overlay`, it has to be done again.
+    package var replacements: UInt64 { replacementCount.load(ordering: .acquiring) }
 
     /// Forgets what lies past a new end of file.
     package func truncate(to size: UInt64) {
@@ -179,13 +197,20 @@ package final class UncommittedWrites: Sendable {
             }
             guard valid < room else { return valid }
             // What is kept further on says that the file does not end here.
-            let last = state.regions.values.joined().map(\.end).max() ?? 0
+            let last = Self.end(state)
             let seen = last > offset ? Int(min(last - offset, UInt64(room))) : 0
             guard seen > valid else { return valid }
             unsafe (start + valid).initializeMemory(
                 as: UInt8.self, repeating: 0, count: seen - valid)
             return seen
         }
+    }
+
+    /// One past the last byte that is kept; 0 if none is.
+    package var end: UInt64 { state.withLock { Self.end($0) } }
+
+    private static func end(_ state: State) -> UInt64 {
+        state.regions.values.joined().map(\.end).max() ?? 0
     }
 
     /// What is still kept of a range written at or before `sequence`.

@@ -20,21 +20,29 @@ struct ErrorModel {
     private var failures: [Failure] = []
     /// Pages whose newest write has failed.
     private var failedPages: Set<Int> = []
+    /// Those of which some were given up, and some may just then have been tried again: of one
+    /// that fails again the openers need not be told again.
+    private var perhapsFailedPages: Set<Int> = []
 
     var opener: Opener { Opener(told: failures.count, untold: failures.count) }
     var count: Int { failures.count }
     var hasFailedPages: Bool { !failedPages.isEmpty }
+    /// Some of its pages may be given up.
+    var mayHaveFailedPages: Bool { hasFailedPages || !perhapsFailedPages.isEmpty }
 
     /// A write of pages has failed with an error that is told.
     mutating func writeFailed(_ pages: Range<Int>, errno: Int32) {
-        let isNew = pages.contains { !failedPages.contains($0) }
+        let isNew = pages.contains {
+            !failedPages.contains($0) && !perhapsFailedPages.contains($0)
+        }
         failedPages.formUnion(pages)
+        perhapsFailedPages.subtract(pages)
         failures.append(Failure(isNew: isNew, errno: errno))
     }
 
     mutating func written(_ pages: Range<Int>) {
-        guard !failedPages.isEmpty else { return }
-        failedPages.subtract(pages)
+        if !failedPages.isEmpty { failedPages.subtract(pages) }
+        if !perhapsFailedPages.isEmpty { perhapsFailedPages.subtract(pages) }
     }
 
     /// A commit has failed: whoever shares it is told; nobody else must be.
@@ -44,13 +52,19 @@ struct ErrorModel {
 
     /// Failed bytes were given up.
     mutating func dropped(isCertain: Bool) {
-        if isCertain { failedPages = [] }
+        if isCertain {
+            perhapsFailedPages.formUnion(failedPages)
+            failedPages = []
+        }
         failures.append(Failure(isNew: isCertain, errno: 0))
     }
 
     /// What is cut off no longer fails.
     mutating func cut(from page: Int) {
         if !failedPages.isEmpty { failedPages = failedPages.filter { $0 < page } }
+        if !perhapsFailedPages.isEmpty {
+            perhapsFailedPages = perhapsFailedPages.filter { $0 < page }
+        }
     }
 
     /// An fsync that began when there were `begun` failures has ended.

@@ -198,10 +198,10 @@ final class Site: @unchecked Sendable {
         scheduler.note("bytes given up", Int(now - droppedBytes))
         droppedBytes = now
         // Whose bytes they were is certain only if one file alone has failed pages.
-        let meant = files.filter { $0.errors.hasFailedPages }
+        let meant = files.filter { $0.errors.mayHaveFailedPages }
         for checked in meant {
             checked.model.lost()
-            checked.errors.dropped(isCertain: meant.count == 1)
+            checked.errors.dropped(isCertain: meant.count == 1 && checked.errors.hasFailedPages)
         }
     }
 

@@ -53,7 +53,8 @@ extension CacheState {
             files[slot].stamp = words
         }
         // Bytes not yet written, or not yet committed, may lie past what the server knows of.
-        let mayLag = isDirty || (files[slot].openCount > 1 && files[slot].needsCommit)
+        let isUncommitted = files[slot].needsCommit || files[slot].isCommitting
+        let mayLag = isDirty || (files[slot].openCount > 1 && isUncommitted)
         files[slot].size = mayLag ? max(files[slot].size, stamp.size) : stamp.size
     }
 

@@ -180,7 +180,9 @@ extension CacheState {
             if isWritten {
                 pageWritten(frame)
             } else {
-                if !pages[frame].hasFailed || record.isSync { isNewFailure = true }
+                // An fsync that began since waits for these bytes, too: it must not succeed.
+                let isAwaited = record.isSync || files[file].flushers > 0
+                if !pages[frame].hasFailed || isAwaited { isNewFailure = true }
                 pageFailed(frame, failure, errno, record)
             }
         }

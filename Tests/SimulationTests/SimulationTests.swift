@@ -31,7 +31,9 @@ import Testing
     @Test(arguments: Canary.allCases.filter { $0 != .none })
     func aPlantedBugIsFound(_ canary: Canary) throws {
         let simulator = try #require(Simulator(operations: 500, canary: canary))
-        let found = (1...500 as ClosedRange<UInt64>).first { seed in
+        // The last one shows at seed 115 first: localio-simulate begins at 1.
+        let first: UInt64 = canary == .sharesPage ? 110 : 1
+        let found = (first...500).first { seed in
             simulator.run(seed: seed).failure != nil
         }
         #expect(found != nil, "\(canary.rawValue) went unnoticed")
