@@ -31,8 +31,8 @@ import Testing
     @Test(arguments: Canary.allCases.filter { $0 != .none })
     func aPlantedBugIsFound(_ canary: Canary) throws {
         let simulator = try #require(Simulator(operations: 500, canary: canary))
-        // The last one shows at seed 115 first: localio-simulate begins at 1.
-        let first: UInt64 = canary == .sharesPage ? 110 : 1
+        // The last one shows at seed 100 first: CI's localio-simulate begins at 1.
+        let first: UInt64 = canary == .sharesPage ? 95 : 1
         let found = (first...500).first { seed in
             simulator.run(seed: seed).failure != nil
         }
