@@ -146,7 +146,8 @@ extension LocalIOFile {
             if token == nil { return nil }
         }
         let started = clinux_monotonic_nanoseconds()
-        let result =
+        let replacements = state.uncommitted.replacements
+        var result =
             switch kind {
             case .read:
                 unsafe engine.readBlocking(
@@ -162,8 +163,17 @@ extension LocalIOFile {
         if kind == .write && result > 0 {
             state.localWriteEnded(offset: offset, byteCount: Int(result), isStable: false)
         }
+        if kind == .read, result >= 0, !state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe state.uncommitted.overlay(
+                    UnsafeMutableRawBufferPointer(start: address, count: byteCount),
+                    byteCount: Int(result), at: offset,
+                    isAtEnd: result < byteCount && local.isEnd(offset + UInt64(result))))
+        }
+        let isStale =
+            kind == .read && result >= 0 && replacements != state.uncommitted.replacements
         if let token { state.ranges.release(token) }
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             // The long way tries once more, and re-drives by RPC, counted.
             return nil
         }
