@@ -12,8 +12,8 @@ struct Bench: ParsableCommand {
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
         subcommands: [
-            Run.self, Compare.self, Writeback.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self,
-            ServeSlowDisk.self,
+            Run.self, Compare.self, Writeback.self, Probe.self, Open.self, TryFiles.self,
+            ServeEmbedded.self, ServeSlowDisk.self,
         ],
         defaultSubcommand: Run.self)
 }
@@ -127,6 +127,8 @@ struct Compare: ParsableCommand {
     @Option(
         help: "Only these, of direct, threads, misaligned, buffered, fsync, open. Default: all.")
     var sections: String?
+    @Option(help: "The file's size. Default: 256m, quick 64m.")
+    var size: String?
     @Option(help: "Rounds in which the roads take turns, at least 3. Default: 7, quick 5.")
     var rounds: String?
     @Option(help: "Time per road and cell, over all rounds. Default: 1400ms, quick 750ms.")
@@ -150,6 +152,7 @@ struct Compare: ParsableCommand {
         arguments.device = device
         arguments.server = server
         arguments.sections = sections
+        arguments.size = size
         arguments.rounds = rounds
         arguments.runtime = runtime
         arguments.seed = seed

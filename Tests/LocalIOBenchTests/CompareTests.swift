@@ -3,6 +3,7 @@ import Foundation
 import FoundationXML
 import LocalIOBench
 import LocalIOTesting
+import SystemPackage
 import Testing
 
 @Suite struct IntervalTests {
@@ -112,7 +113,7 @@ import Testing
     /// Short, but every section and road; a debug build's ratios say nothing.
     static let short = [
         "compare", "--quick", "--server", "embedded", "--rounds", "3", "--runtime", "30ms",
-        "--seed", "7",
+        "--seed", "7", "--size", "16m",
     ]
 
     @Test func everyFormOfTheReport() throws {
@@ -164,12 +165,12 @@ import Testing
         defer { directory.remove() }
         let bars = directory.path.string + "/bars.yaml"
         try Files.write(
-            "bars: [{ section: direct, rw: [randread], iodepth: [1], over: raw, at-least: 0.05 }]",
+            "bars: [{ section: direct, rw: [randread], iodepth: [1], over: raw, at-least: 0.1 }]",
             to: bars)
         let words = Self.short + ["--sections", "direct", "--thresholds", bars]
         let usual = try BenchProgram.run(words)
         #expect(usual.status == 0, "\(usual.output)")
-        let slow = try BenchProgram.run(words, environment: ["LOCALIO_BENCH_SLOW_DOWN=10000"])
+        let slow = try BenchProgram.run(words, environment: ["LOCALIO_BENCH_SLOW_DOWN=1000"])
         #expect(slow.status == 1, "\(slow.output)")
         #expect(slow.output.contains("missed: direct: randread 4k, depth 1: localio / raw"))
     }

@@ -97,7 +97,8 @@ extension CompareReport {
             return ComparePlots.lines(
                 title: "\(cell.title): latency by percentile", xLabels: labels, yTitle: "µs",
                 series: cell.roads.filter { !$0.curve.isEmpty }.map { road in
-                    PlotSeries(name: road.name, points: Array(zip(places, road.curve)).map { ($0, $1) })
+                    PlotSeries(
+                        name: road.name, points: zip(places, road.curve).map { (x: $0, y: $1) })
                 }, isXLogarithmic: true)
         }.joined()
     }

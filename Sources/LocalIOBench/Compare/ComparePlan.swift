@@ -6,6 +6,7 @@ package struct CompareArguments: Sendable {
     package var device: String?
     package var server: String?
     package var sections: String?
+    package var size: String?
     package var rounds: String?
     package var runtime: String?
     package var seed: String?
@@ -132,6 +133,8 @@ struct ComparePlan: Sendable {
     var device: CompareDevice
     var server: ServerChoice
     var sections: [CompareSection]
+    /// The full form needs 64 blocks of 1 MiB in flight in each of two jobs.
+    var fileByteCount: Int
     var rounds: Int
     /// Per road and cell, over all rounds.
     var runtime: Duration
@@ -162,6 +165,7 @@ struct ComparePlan: Sendable {
                 "--sections '\(arguments.sections ?? "")': not in the quick form; "
                     + "leave --quick out", kind: .usage)
         }
+        fileByteCount = try BenchPlan.size("--size", arguments.size ?? (isQuick ? "64m" : "256m"))
         rounds = try BenchPlan.integers(
             "--rounds", arguments.rounds ?? (isQuick ? "5" : "7"), 3...1000)[0]
         runtime = try BenchPlan.runtime(arguments.runtime ?? (isQuick ? "750ms" : "1400ms"))
@@ -190,9 +194,6 @@ struct ComparePlan: Sendable {
         }
         return words
     }
-
-    /// Large enough for 64 blocks of 1 MiB in flight in each of two jobs.
-    var fileByteCount: Int { isQuick ? 64 << 20 : 256 << 20 }
 
     /// One section as `localio-bench run` would be told it.
     func plan(_ section: CompareSection, in directory: String) throws(BenchError) -> BenchPlan {
