@@ -1,0 +1,71 @@
+// Lets programs with rings run under Valgrind, which takes its functions in place of liburing's
+// by their names and only there; nobody else calls them. Valgrind 3.19 believes that
+// io_uring_enter(2) never sleeps and lets no other thread run while one waits in it. These wait
+// in poll(2) on the ring instead, which it knows to sleep, and enter the kernel without waiting.
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdint.h>
+#include <time.h>
+
+// "vgr" replaces; "liburingZdsoZa" is the encoded pattern "liburing.so*".
+#define REPLACES(name) _vgr00000ZU_liburingZdsoZa_##name
+// Kept although nothing refers to it.
+#define KEPT __attribute__((used, retain, visibility("default")))
+
+int REPLACES(io_uring_submit_and_wait)(struct io_uring *ring, unsigned minimum);
+int REPLACES(io_uring_submit_and_wait_timeout)(
+    struct io_uring *ring, struct io_uring_cqe **first, unsigned minimum,
+    struct __kernel_timespec *timeout, sigset_t *signals);
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+// Until `minimum` completions are there: 0, or a negative errno. -1 waits without limit.
+static int wait_for(struct io_uring *ring, unsigned minimum, int64_t nanoseconds) {
+    const int64_t end = nanoseconds < 0 ? INT64_MAX : now() + nanoseconds;
+    unsigned seen = 0;
+    while (io_uring_cq_ready(ring) < minimum) {
+        const int64_t left = nanoseconds < 0 ? 0 : end - now();
+        if (left < 0) return -ETIME;
+        struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        struct pollfd descriptor = {.fd = ring->ring_fd, .events = POLLIN};
+        // Completions that are there and too few would make poll return at once, always.
+        if (seen > 0) {
+            struct timespec moment = {.tv_nsec = 50000};
+            nanosleep(&moment, NULL);
+        } else if (ppoll(&descriptor, 1, nanoseconds < 0 ? NULL : &limit, NULL) < 0) {
+            return -errno;
+        }
+        // Runs deferred task work, which is what fills the completion queue.
+        const int status = io_uring_get_events(ring);
+        if (status < 0) return status;
+        seen = io_uring_cq_ready(ring);
+    }
+    return 0;
+}
+
+KEPT int REPLACES(io_uring_submit_and_wait)(struct io_uring *ring, unsigned minimum) {
+    const int submitted = io_uring_submit(ring);
+    if (submitted < 0) return submitted;
+    const int status = wait_for(ring, minimum, -1);
+    return status < 0 ? status : submitted;
+}
+
+KEPT int REPLACES(io_uring_submit_and_wait_timeout)(
+    struct io_uring *ring, struct io_uring_cqe **first, unsigned minimum,
+    struct __kernel_timespec *timeout, sigset_t *signals) {
+    (void)signals;
+    const int submitted = io_uring_submit(ring);
+    if (submitted < 0) return submitted;
+    const int64_t limit =
+        timeout == NULL ? -1 : (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec;
+    const int status = wait_for(ring, minimum, limit);
+    if (status < 0) return status;
+    *first = NULL;
+    io_uring_peek_cqe(ring, first);
+    return submitted;
+}
