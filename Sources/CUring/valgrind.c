@@ -1,11 +1,13 @@
 // Lets programs with rings run under Valgrind, which takes its functions in place of liburing's
 // by their names and only there; nobody else calls them. Valgrind 3.19 believes that
-// io_uring_enter(2) never sleeps and lets no other thread run while one waits in it. These wait
-// in poll(2) on the ring instead, which it knows to sleep, and enter the kernel without waiting.
+// io_uring_enter(2) never sleeps and lets no other thread run while one waits in it. These
+// sleep in ppoll(2) on an eventfd that the ring rings, and enter the kernel without waiting.
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 // "vgr" replaces; "liburingZdsoZa" is the encoded pattern "liburing.so*".
@@ -24,28 +26,31 @@ static int64_t now(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+// One for all rings of a thread. Polling the ring itself sleeps through deferred task work.
+static __thread int doorbell = -1;
+
 // Until `minimum` completions are there: 0, or a negative errno. -1 waits without limit.
 static int wait_for(struct io_uring *ring, unsigned minimum, int64_t nanoseconds) {
+    if (io_uring_cq_ready(ring) >= minimum) return 0;
+    if (doorbell < 0) doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (doorbell < 0) return -errno;
+    // EBUSY: an earlier wait has done it.
+    int status = io_uring_register_eventfd(ring, doorbell);
+    if (status < 0 && status != -EBUSY) return status;
     const int64_t end = nanoseconds < 0 ? INT64_MAX : now() + nanoseconds;
-    unsigned seen = 0;
-    while (io_uring_cq_ready(ring) < minimum) {
+    while (true) {
+        // In this order no ring of the bell is lost: what it announced is fetched afterwards.
+        eventfd_t rings;
+        eventfd_read(doorbell, &rings);
+        status = io_uring_get_events(ring);
+        if (status < 0) return status;
+        if (io_uring_cq_ready(ring) >= minimum) return 0;
         const int64_t left = nanoseconds < 0 ? 0 : end - now();
         if (left < 0) return -ETIME;
         struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-        struct pollfd descriptor = {.fd = ring->ring_fd, .events = POLLIN};
-        // Completions that are there and too few would make poll return at once, always.
-        if (seen > 0) {
-            struct timespec moment = {.tv_nsec = 50000};
-            nanosleep(&moment, NULL);
-        } else if (ppoll(&descriptor, 1, nanoseconds < 0 ? NULL : &limit, NULL) < 0) {
-            return -errno;
-        }
-        // Runs deferred task work, which is what fills the completion queue.
-        const int status = io_uring_get_events(ring);
-        if (status < 0) return status;
-        seen = io_uring_cq_ready(ring);
+        struct pollfd descriptor = {.fd = doorbell, .events = POLLIN};
+        if (ppoll(&descriptor, 1, nanoseconds < 0 ? NULL : &limit, NULL) < 0) return -errno;
     }
-    return 0;
 }
 
 KEPT int REPLACES(io_uring_submit_and_wait)(struct io_uring *ring, unsigned minimum) {

@@ -58,10 +58,12 @@ struct CountInstructions: ParsableCommand {
     @Argument var url: String
     @Option var directory: String
     @Option var count: Int
+    @OptionGroup var agent: AgentOptions
 
     func run() throws {
         Glibc.exit(
             BenchCommand.countInstructions(
-                path: path, url: url, directory: directory, count: count))
+                path: path, url: url, directory: directory, count: count,
+                agent: agent.choice))
     }
 }

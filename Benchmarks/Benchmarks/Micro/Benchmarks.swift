@@ -9,8 +9,8 @@ let benchmarks: @Sendable () -> Void = {
         scalingFactor: .kilo,
         maxDuration: .seconds(1),
         maxIterations: 10_000,
-        // The median alone: higher percentiles belong to whatever else the machine does.
-        thresholds: [.wallClock: .init(relative: [.p50: 60])])
+        // Threshold files hold this percentile; much of it is whatever else the machine does.
+        thresholds: [.wallClock: .init(relative: [.p90: 150])])
     planBenchmarks()
     lockBenchmarks()
     codecBenchmarks()

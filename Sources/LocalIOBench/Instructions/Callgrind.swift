@@ -55,7 +55,8 @@ struct Callgrind {
                 "SWIFT_DETERMINISTIC_HASHING=1", valgrind, "--tool=callgrind", "--quiet",
                 "--callgrind-out-file=\(output)", program, Self.subcommand,
                 work.path.rawValue, work.url, "--directory", work.directory.string,
-                "--count", String(work.count),
+                "--count", String(work.count), "--socket", work.agent.socket ?? "",
+                "--program-port", String(work.agent.programPort ?? 0),
             ], outputPath: log)
         defer { child.kill9() }
         let start = monotonicNanoseconds()

@@ -1,4 +1,5 @@
 // The ways an I/O can take through the engine, each counted by itself.
+internal import SystemPackage
 
 /// One way of 4 KiB between a caller's memory and the file.
 ///
@@ -41,7 +42,8 @@ enum InstructionFile {
 
     /// Creates the file in `directory` with every block written, so that each write overwrites.
     static func make(in directory: String) throws(BenchError) {
-        let file = try PlainFile(path: .init("\(directory)/\(name)"), create: true)
+        let file = try PlainFile(
+            path: FilePath("\(directory)/\(name)"), create: true)
         defer { _ = file.close() }
         let block = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { unsafe block.deallocate() }

@@ -11,13 +11,15 @@ struct InstructionWork {
     let url: String
     /// The export's directory on this host.
     let directory: FilePath
+    /// Opens the file: Valgrind 3.19 has no openat2(2), so the counted process cannot itself.
+    let agent: AgentChoice
     let count: Int
 
     /// - Returns: how many I/Os could not be done at once and were tried again by the queue.
     /// - Throws: also if an I/O left the path that is to be counted.
     func run() throws(BenchError) -> Int {
         let client = try ClientSession.connect(
-            url, locality: path.isLocal ? .exportRoot(directory) : .off)
+            url, locality: path.isLocal ? .agent : .off, agent: agent)
         defer { client.closeBlocking() }
         if path.isLocal, case .remote = client.locality {
             throw BenchError("\(directory): \(ClientSession.text(client.locality))")

@@ -27,12 +27,13 @@ extension BenchCommand {
 
     /// The counted process: its I/Os, then one line for the process that counts.
     package static func countInstructions(
-        path: String, url: String, directory: String, count: Int
+        path: String, url: String, directory: String, count: Int, agent: AgentChoice
     ) -> Int32 {
         do throws(BenchError) {
             let paths = try BenchPlan.list("path", path, InstructionPath.self)
             let work = InstructionWork(
-                path: paths[0], url: url, directory: FilePath(directory), count: count)
+                path: paths[0], url: url, directory: FilePath(directory), agent: agent,
+                count: count)
             let retries = try work.run()
             writeAll("retries: \(retries)\n", to: STDOUT_FILENO)
             return 0
@@ -54,6 +55,11 @@ extension BenchCommand {
         try InstructionFile.make(in: temporary.path.string)
         let server = try EmbeddedServerProcess(exporting: temporary.path)
         defer { server.stop() }
+        let beside = try AgentProcess(beside: server.url, exportDirectory: server.exportDirectory)
+        defer { beside.stop() }
+        var agent = AgentChoice()
+        agent.socket = beside.socket.string
+        agent.programPort = beside.programPort
         var report = InstructionsReport(
             plan: plan, host: HostFacts.gather(directory: server.exportDirectory, geometry: nil))
         for path in plan.paths {
@@ -61,7 +67,8 @@ extension BenchCommand {
             result.threshold = plan.thresholds?.limits[path]
             func run(_ count: Int) throws(BenchError) -> Int {
                 let work = InstructionWork(
-                    path: path, url: server.url, directory: server.exportDirectory, count: count)
+                    path: path, url: server.url, directory: server.exportDirectory,
+                    agent: agent, count: count)
                 let counted = try callgrind.count(work)
                 result.retries += counted.retries
                 return counted.instructions
