@@ -19,7 +19,7 @@ struct Instructions: ParsableCommand {
             rpc-write, comma-separated. Default: all.
             """)
     var path: String?
-    @Option(help: "I/Os of the short run (N). Default: 1000.")
+    @Option(help: "I/Os of the short run (N). Default: 2000.")
     var count: String?
     @Option(help: "Times to count each path; the median is reported. Default: 1.")
     var rounds: String?

@@ -64,7 +64,7 @@ struct InstructionsPlan: Sendable {
         if let path = arguments.path {
             paths = try BenchPlan.list("--path", path, InstructionPath.self)
         }
-        count = try BenchPlan.integers("--count", arguments.count ?? "1000", 16...1_000_000)[0]
+        count = try BenchPlan.integers("--count", arguments.count ?? "2000", 16...1_000_000)[0]
         rounds = try BenchPlan.integers("--rounds", arguments.rounds ?? "1", 1...99)[0]
         directory = arguments.directory
         isJSON = arguments.json
