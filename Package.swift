@@ -43,6 +43,8 @@ let package = Package(
         .library(name: "LocalIO", targets: ["LocalIO"]),
         .executable(name: "localio-bench", targets: ["localio-bench"]),
         .executable(name: "localiod", targets: ["localiod"]),
+        // For the package in Benchmarks alone: everything in it is visible to this project only.
+        .library(name: "_LocalIOInternals", targets: ["LocalIO", "LocalIOAgent"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

@@ -6,6 +6,7 @@ packages="
     libtirpc-dev libnfs-dev liburing-dev libfuse3-dev pkg-config
     fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils
     fio xfsprogs e2fsprogs kmod util-linux mount attr acl iproute2 procps systemd
+    valgrind binutils
 "
 # For Tests/Guest, with --guest. The last ones are what the programs of nfs-kernel-server load.
 guest_packages="

@@ -12,8 +12,8 @@ struct Bench: ParsableCommand {
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
         subcommands: [
-            Run.self, Compare.self, Writeback.self, Probe.self, Open.self, TryFiles.self,
-            ServeEmbedded.self, ServeSlowDisk.self,
+            Run.self, Compare.self, Writeback.self, Instructions.self, Probe.self, Open.self,
+            TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self, CountInstructions.self,
         ],
         defaultSubcommand: Run.self)
 }

@@ -49,6 +49,14 @@ import Testing
         Case(
             arguments: ["writeback", "--directory", "/nonexistent"], status: 1,
             says: "no such directory"),
+        Case(arguments: ["instructions", "--path", "x"], status: 64, says: "inline-read, inline"),
+        Case(arguments: ["instructions", "--count", "1"], status: 64, says: "from 16 to 1000000"),
+        Case(
+            arguments: ["instructions", "--thresholds", "/nonexistent"], status: 64,
+            says: "--thresholds /nonexistent: cannot be read"),
+        Case(
+            arguments: ["instructions", "--directory", "/nonexistent"], status: 1,
+            says: "no such directory"),
         Case(arguments: ["--no-such-option"], status: 64, says: "--no-such-option"),
         Case(arguments: ["probe"], status: 64, says: "url"),
         Case(arguments: ["probe", "http://x/"], status: 64, says: "nfs://host/export"),
