@@ -43,6 +43,7 @@ let package = Package(
         .library(name: "LocalIO", targets: ["LocalIO"]),
         .executable(name: "localio-bench", targets: ["localio-bench"]),
         .executable(name: "localiod", targets: ["localiod"]),
+        .executable(name: "localio-mount", targets: ["localio-mount"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -67,6 +68,8 @@ let package = Package(
             name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .systemLibrary(
             name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
+
+        .target(name: "CLocalIOFUSE", dependencies: ["CFUSE"], cSettings: gnuSource),
 
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
@@ -106,6 +109,14 @@ let package = Package(
                 logging, metrics, deque, yams,
             ],
             swiftSettings: strict),
+        // FUSE operations in, client calls out.
+        .target(
+            name: "LocalIOFUSE",
+            dependencies: [
+                "LocalIO", "NFSClient", "NFSTypes", "DirectIO", "Threads", "CLinux",
+                "CLocalIOFUSE", logging, system,
+            ],
+            swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(
             name: "LocalIOBench",
@@ -133,6 +144,11 @@ let package = Package(
                 "LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads", argumentParser,
                 logging, lifecycle, unixSignals,
             ],
+            swiftSettings: strict),
+
+        .executableTarget(
+            name: "localio-mount",
+            dependencies: ["LocalIOFUSE", "LocalIO", argumentParser, logging],
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),

@@ -69,7 +69,7 @@ extension LocalIOFile {
         let sequence = state.uncommitted.lastSequence
         do throws(RPCError) {
             let reply = try client.session.performBlocking(
-                .commit(state.handle, offset: 0, byteCount: 0))
+                .commit(state.handle, offset: 0, byteCount: 0), credentials: credentials)
             _ = state.takeServerBehind()
             let again = state.uncommitted.committed(through: sequence, verifier: reply.verifier)
             for piece in again { try resend(piece) }
@@ -98,7 +98,7 @@ extension LocalIOFile {
         unsafe piece.bytes.withUnsafeBytes { bytes in
             _ = unsafe client.session.write(
                 state.handle, offset: piece.offset, from: bytes, stable: .fileSync,
-                credentials: nil
+                credentials: credentials
             ) { result in
                 switch result {
                 case .success: waiter.finish(nil)
@@ -120,7 +120,8 @@ extension LocalIOFile {
         guard access.canWrite, state.takeServerBehind() else { return }
         do throws(RPCError) {
             if case .local(let local) = route(), let here = local.status() {
-                let there = try client.session.performBlocking(.getAttributes(state.handle))
+                let there = try client.session.performBlocking(
+                    .getAttributes(state.handle), credentials: credentials)
                 let isSame =
                     there.size == here.size
                     && there.modifyTime.isSame(here.modify_seconds, here.modify_nanoseconds)
@@ -129,7 +130,8 @@ extension LocalIOFile {
             }
             _ = try client.session.performBlocking(
                 .setAttributes(
-                    state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil))
+                    state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil),
+                credentials: credentials)
         } catch {
             state.putBackServerBehind()
             client.logger.debug("the server could not be made to look at \(path): \(error)")

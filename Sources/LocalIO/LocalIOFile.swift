@@ -20,6 +20,8 @@ public final class LocalIOFile: Sendable {
     /// The path below the export, as it was opened.
     public let path: String
     public let access: AccessMode
+    /// Who the file's RPC calls are made as; nil for the session's.
+    package let credentials: Credentials?
     let client: LocalIOClient
     let state: FileState
     /// The path with symbolic links resolved, for opening it locally again.
@@ -29,13 +31,14 @@ public final class LocalIOFile: Sendable {
 
     init(
         client: LocalIOClient, state: FileState, path: String, resolvedPath: String,
-        access: AccessMode, route: Route
+        access: AccessMode, route: Route, credentials: Credentials? = nil
     ) {
         self.client = client
         self.state = state
         self.path = path
         self.resolvedPath = resolvedPath
         self.access = access
+        self.credentials = credentials
         road = Lock(route)
     }
 
@@ -67,7 +70,8 @@ public final class LocalIOFile: Sendable {
         }
         refreshServer()
         do throws(RPCError) {
-            return try client.session.performBlocking(.getAttributes(state.handle))
+            return try client.session.performBlocking(
+                .getAttributes(state.handle), credentials: credentials)
         } catch {
             throw LocalIOError(rpc: error, doing: "attributes of \(path)")
         }
@@ -86,7 +90,8 @@ public final class LocalIOFile: Sendable {
         defer { state.ranges.release(token) }
         do throws(RPCError) {
             _ = try client.session.performBlocking(
-                .setAttributes(state.handle, SetAttributes(size: size), guardChangeTime: nil))
+                .setAttributes(state.handle, SetAttributes(size: size), guardChangeTime: nil),
+                credentials: credentials)
             state.uncommitted.truncate(to: size)
         } catch {
             throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")

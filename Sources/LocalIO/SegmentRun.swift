@@ -195,7 +195,8 @@ final class SegmentRun: @unchecked Sendable {
     private func submitRPCRead() {
         let memory = unsafe transfer.memory(of: segment)
         _ = unsafe file.client.session.read(
-            file.state.handle, offset: segment.offset, into: memory, credentials: nil
+            file.state.handle, offset: segment.offset, into: memory,
+            credentials: file.credentials
         ) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
@@ -214,7 +215,9 @@ final class SegmentRun: @unchecked Sendable {
         _ = file.state.takeServerBehind()
         let call = NFSCall.setAttributes(
             file.state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil)
-        _ = file.client.session.start(call, credentials: nil) { _ in self.submitRPCRead() }
+        _ = file.client.session.start(call, credentials: file.credentials) { _ in
+            self.submitRPCRead()
+        }
     }
 
     private func mayBeLonger(than end: UInt64) -> Bool {
@@ -237,7 +240,7 @@ final class SegmentRun: @unchecked Sendable {
         let memory = unsafe UnsafeRawBufferPointer(transfer.memory(of: segment))
         _ = unsafe client.session.write(
             file.state.handle, offset: segment.offset, from: memory, stable: stable,
-            credentials: nil
+            credentials: file.credentials
         ) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
