@@ -148,7 +148,7 @@ let package = Package(
 
         .executableTarget(
             name: "localio-mount",
-            dependencies: ["LocalIOFUSE", "LocalIO", argumentParser, logging],
+            dependencies: ["LocalIOFUSE", argumentParser, logging],
             swiftSettings: strict),
 
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static int ready_pipe = -1;
@@ -132,4 +133,11 @@ uint64_t clfuse_raise_file_limit(void) {
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur;
+}
+
+void clfuse_syslog(int priority, const char *line) {
+    static bool is_open;
+    if (!is_open) openlog("localio-mount", LOG_PID, LOG_DAEMON);
+    is_open = true;
+    syslog(priority, "%s", line);
 }

@@ -1,5 +1,6 @@
 // The program localio-mount: parses arguments, mounts, serves until unmounted.
 internal import ArgumentParser
-internal import LocalIOFUSE
+internal import Glibc
 
-MountCommand.main()
+signal(SIGPIPE, SIG_IGN)
+Program.main()

@@ -29,3 +29,6 @@ int clfuse_lock_memory(void);
 int clfuse_set_oom_score(int score);
 /// Raises RLIMIT_NOFILE to what is allowed; the limit now.
 uint64_t clfuse_raise_file_limit(void);
+
+/// One line to syslog(3).
+void clfuse_syslog(int priority, const char *line);
