@@ -190,6 +190,13 @@ let package = Package(
             name: "LocalIOBenchTests",
             dependencies: ["LocalIOBench", "LocalIOTesting", "localio-bench"],
             swiftSettings: strictTests),
+        .testTarget(
+            name: "MountTests",
+            dependencies: [
+                "LocalIOFUSE", "LocalIOTesting", "LocalIOBench", "LocalIO", "CLinux",
+                "localio-mount", "localiod", system,
+            ],
+            swiftSettings: strictTests),
         .testTarget(name: "TidyTests", dependencies: ["CFUSE"], swiftSettings: strictTests),
     ],
     cLanguageStandard: .gnu11

@@ -6,6 +6,7 @@ packages="
     libtirpc-dev libnfs-dev liburing-dev libfuse3-dev pkg-config
     fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils
     fio xfsprogs e2fsprogs kmod util-linux mount attr acl iproute2 procps
+    git sqlite3 rsync stress-ng dbench postgresql
 "
 
 usage() {

@@ -81,8 +81,11 @@ int clfuse_sync(const char *path) {
 }
 
 bool clfuse_is_stale(const char *path) {
-    struct stat status;
-    return stat(path, &status) != 0 && errno == ENOTCONN;
+    // Opened, not looked at: the attributes of a dead mount's root may still be cached.
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOTCONN;
+    close(fd);
+    return false;
 }
 
 int clfuse_device(const char *path, uint32_t *major_out, uint32_t *minor_out) {

@@ -1,0 +1,164 @@
+// A private server, a mount of it by the built program, and what must be gone afterwards.
+import CLinux
+import Foundation
+import Glibc
+import LocalIOBench
+import LocalIOTesting
+import SystemPackage
+import Testing
+
+/// Which server a test mounts.
+enum MountedServer: String, CaseIterable, Sendable {
+    case embedded, ganesha
+
+    static var available: [MountedServer] {
+        allCases.filter { $0 == .embedded || Requirement.ganesha.isMet }
+    }
+
+    func start(in directory: FilePath) throws -> any NFSServerFixture {
+        self == .embedded
+            ? try EmbeddedServerProcess(exporting: directory)
+            : try GaneshaServer(exporting: directory)
+    }
+}
+
+/// A server and the road of a mount of it.
+struct MountedRoad: Sendable, CustomTestStringConvertible {
+    let server: MountedServer
+    let isLocal: Bool
+
+    var options: String { isLocal ? "local=on" : "local=off" }
+    var testDescription: String { "\(server.rawValue), \(isLocal ? "local" : "rpc")" }
+
+    static var all: [MountedRoad] {
+        MountedServer.available.flatMap { server in
+            [true, false].map { MountedRoad(server: server, isLocal: $0) }
+        }
+    }
+}
+
+/// Whether mounting can be tested here.
+var canMount: Bool { Requirement.fuse.isMet && Requirement.root.isMet }
+
+/// One running `localio-mount`.
+final class MountProcess: @unchecked Sendable {
+    let point: String
+    let log: String
+    let process: ChildProcess
+    private let directory: TemporaryDirectory
+    private let token: Cleanup.Token
+
+    init(url: String, options: String = "") throws {
+        directory = try TemporaryDirectory()
+        point = directory.path.string + "/mnt"
+        log = directory.path.string + "/log"
+        mkdir(point, 0o755)
+        let program = try EmbeddedServerProcess.beside("localio-mount")
+        let extra = options.isEmpty ? [] : ["-o", options]
+        process = try ChildProcess(program, ["-f", url, point] + extra, outputPath: log)
+        let place = point
+        token = Cleanup.register { umount2(place, Int32(MNT_DETACH)) }
+        let point = point
+        let process = process
+        let answers = poll(timeout: .seconds(20)) {
+            !process.isRunning || access(point + "/.localio-status", F_OK) == 0
+        }
+        guard answers, process.isRunning else {
+            throw BenchError("localio-mount did not mount: \(Files.text(at: log) ?? "")")
+        }
+    }
+
+    deinit { remove() }
+
+    /// SIGKILL, as a crash; the mount point is dead until `remove`.
+    func kill9() { process.kill9() }
+
+    /// As SIGTERM from an administrator; its exit status.
+    func terminate() -> Int32? {
+        process.signal(SIGTERM)
+        return process.wait(timeout: .seconds(60))
+    }
+
+    /// The status file's JSON.
+    func status() throws -> [String: Any] {
+        guard let data = FileManager.default.contents(atPath: point + "/.localio-status"),
+            let object = try JSONSerialization.jsonObject(with: data) as? [String: Any]
+        else { throw BenchError("no status of \(point)") }
+        return object
+    }
+
+    /// Bytes that went by a road so far.
+    func bytes(_ road: String) throws -> Int {
+        let roads = try status()["roads"] as? [String: [String: Any]]
+        return roads?[road]?["bytes"] as? Int ?? -1
+    }
+
+    func remove() {
+        Cleanup.cancel(token)
+        if umount2(point, 0) != 0 && errno == EBUSY {
+            umount2(point, Int32(MNT_DETACH))
+        }
+        _ = process.wait(timeout: .seconds(10))
+        process.kill9()
+        umount2(point, Int32(MNT_DETACH))
+        directory.remove()
+    }
+}
+
+/// A server with its exported directory, and mounts of it.
+final class MountSite {
+    let directory: TemporaryDirectory
+    let server: any NFSServerFixture
+    private(set) var mounts: [MountProcess] = []
+
+    init(_ kind: MountedServer) throws {
+        directory = try TemporaryDirectory(mode: 0o777)
+        chmod(directory.path.string, 0o777)
+        server = try kind.start(in: directory.path)
+    }
+
+    deinit {
+        for mount in mounts { mount.remove() }
+        server.stop()
+        directory.remove()
+    }
+
+    /// The exported directory on this host, past server and mount.
+    var exported: String { directory.path.string }
+
+    func mount(_ options: String = "") throws -> MountProcess {
+        let mount = try MountProcess(url: server.url, options: options)
+        mounts.append(mount)
+        return mount
+    }
+}
+
+/// Runs a shell command that must succeed; its output.
+@discardableResult
+func shell(_ command: String, timeout: Duration = .seconds(60)) throws -> String {
+    let seconds = Int(timeout.components.seconds)
+    let (code, output) = try ChildProcess.run(
+        "/usr/bin/timeout", ["-s", "KILL", "\(seconds)", "/bin/bash", "-c", command],
+        timeout: timeout + .seconds(5))
+    guard code == 0 else { throw BenchError("status \(code) of \(command): \(output)") }
+    return output
+}
+
+func readFile(_ path: String) throws -> [UInt8] {
+    let file = try FileDescriptor.open(FilePath(path), .readOnly)
+    defer { try? file.close() }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+        let count = try chunk.withUnsafeMutableBytes { try file.read(into: $0) }
+        if count == 0 { return bytes }
+        bytes.append(contentsOf: chunk[..<count])
+    }
+}
+
+func writeFile(_ path: String, _ bytes: [UInt8]) throws {
+    let file = try FileDescriptor.open(
+        FilePath(path), .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite])
+    defer { try? file.close() }
+    _ = try file.writeAll(bytes)
+}
