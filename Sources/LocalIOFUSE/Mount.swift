@@ -188,6 +188,13 @@ public final class Mount: @unchecked Sendable {
         let result = unsafe clfuse_unmount(mountPoint, false)
         if result == 0 || result == -EINVAL { return true }
         _ = unsafe clfuse_sync(mountPoint)
+        // syncfs starts the write-back of a FUSE mount and does not wait for it; fsync does.
+        for path in core.nodes.writtenPaths {
+            let file = unsafe open(mountPoint + "/" + path, O_RDONLY | O_NONBLOCK)
+            guard file >= 0 else { continue }
+            fsync(file)
+            close(file)
+        }
         logger.notice("\(mountPoint) is in use: detached, served until the last user has gone")
         _ = unsafe clfuse_unmount(mountPoint, true)
         return false

@@ -21,6 +21,8 @@ final class MountCore: Sendable {
     let logger: Logger
     let counters = OperationCounters()
     let dataPath = DataGate()
+    /// Files that were unlinked while open and are not removed yet.
+    let hidden = Lock(0)
     private let watched = Lock<[UInt64: Watched]>([:])
     private let nextNumber = Atomic<UInt64>(1)
     let startedAt = ContinuousClock.now

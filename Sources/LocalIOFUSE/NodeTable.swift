@@ -161,6 +161,14 @@ final class NodeTable: Sendable {
     /// Files that are open now, each open counted.
     var openCount: Int { state.withLock { $0.openCount } }
 
+    /// The paths of files that are open for writing.
+    var writtenPaths: [String] {
+        let nodes = state.withLock { state in
+            state.byID.values.filter { $0.state.withLock { $0.writers > 0 } }
+        }
+        return nodes.map(\.path)
+    }
+
     func opened(_ file: OpenFile) {
         state.withLock { state in
             state.openCount += 1

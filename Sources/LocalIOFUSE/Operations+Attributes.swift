@@ -18,35 +18,62 @@ extension MountCore {
         _ request: Request, _ operation: SetOperation
     ) async throws(MountError) {
         let node = try node(operation.node)
-        var changes = operation.changes
+        let credentials = operation.credentials ?? request.credentials
         var reply: FileAttributes?
-        do throws(LocalIOError) {
-            reply = try await client.setAttributes(
-                node.handle, changes, credentials: operation.credentials ?? request.credentials)
+        do throws(MountError) {
+            reply = try await change(node, operation.changes, credentials)
         } catch {
-            guard error.errno.rawValue == EPERM || error.errno.rawValue == EACCES else {
-                throw MountError(error)
-            }
-            if operation.isTouch {
-                changes.accessTime = .serverTime
-                changes.modifyTime = .serverTime
-                do throws(LocalIOError) {
-                    reply = try await client.setAttributes(
-                        node.handle, changes, credentials: request.credentials)
-                } catch {
-                    throw MountError(error)
-                }
-            } else if !operation.isTimeFlush {
-                throw MountError(error)
-            }
-            // The kernel wrote its own idea of the modification time back for a file that the
-            // writer does not own: the server's own idea of it stands.
+            guard error.errno == EPERM || error.errno == EACCES else { throw error }
+            reply = try await changeOtherwise(node, operation, credentials, refusal: error)
         }
         let attributes = try await attributes(
             of: node.handle, reply, as: request.credentials)
         node.learn(attributes)
         request.attributes(
             visible(node, attributes), seconds: attributeSeconds(node, attributes))
+    }
+
+    private func change(
+        _ node: Node, _ changes: SetAttributes, _ credentials: Credentials
+    ) async throws(MountError) -> FileAttributes? {
+        do throws(LocalIOError) {
+            return try await client.setAttributes(
+                node.handle, changes, credentials: credentials)
+        } catch {
+            throw MountError(error)
+        }
+    }
+
+    /// What the server refused because the kernel asks for more than the caller did: with its
+    /// writeback cache on it sends its own clock along, and it takes set-id bits away in the
+    /// name of whoever writes.
+    private func changeOtherwise(
+        _ node: Node, _ operation: SetOperation, _ credentials: Credentials,
+        refusal: MountError
+    ) async throws(MountError) -> FileAttributes? {
+        var changes = operation.changes
+        if operation.isTouch {
+            changes.accessTime = .serverTime
+            changes.modifyTime = .serverTime
+            return try await change(node, changes, credentials)
+        }
+        if changes.size != nil, changes.modifyTime != nil {
+            changes.modifyTime = nil
+            return try await change(node, changes, credentials)
+        }
+        // The write-back of times for a writer who does not own the file: the server's own
+        // idea of them stands.
+        if operation.isTimeFlush { return nil }
+        if configuration.checksPermissions, let mode = changes.mode,
+            changes == SetAttributes(mode: mode)
+        {
+            let now = try await call(.getAttributes(node.handle), as: credentials).mode
+            guard now & ~0o6000 == mode & ~0o6000, now & mode & 0o6000 == mode & 0o6000 else {
+                throw refusal
+            }
+            return try await change(node, changes, session.configuration.credentials)
+        }
+        throw refusal
     }
 
     func access(_ request: Request, _ id: UInt64, _ mask: Int32) async throws(MountError) {

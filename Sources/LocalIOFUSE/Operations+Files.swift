@@ -180,9 +180,8 @@ extension MountCore {
             throw MountError(error)
         }
         // Without these the next open only looks more closely than it must.
-        if let attributes = try? await call(
-            .getAttributes(node.handle), as: open.file.credentials ?? session.configuration.credentials)
-        {
+        let credentials = open.file.credentials ?? session.configuration.credentials
+        if let attributes = try? await call(.getAttributes(node.handle), as: credentials) {
             node.learn(attributes)
         }
     }
@@ -231,14 +230,17 @@ extension MountCore {
     func allocate(
         _ request: Request, _ open: OpenFile, mode: Int32, offset: Int64, byteCount: Int64
     ) async throws(MountError) {
-        let node = open.node
-        node.noteWrite()
-        let accepted = client.submitControl {
-            let errno = open.file.allocateBlocking(
-                mode: mode, offset: offset, byteCount: byteCount)
-            request.fail(errno)
+        open.node.noteWrite()
+        let errno = await withCheckedContinuation { waiter in
+            let isAccepted = client.submitControl {
+                waiter.resume(
+                    returning: open.file.allocateBlocking(
+                        mode: mode, offset: offset, byteCount: byteCount))
+            }
+            if !isAccepted { waiter.resume(returning: EIO) }
         }
-        guard accepted else { throw MountError(EIO) }
+        // 0 is an answer like any other.
+        request.fail(errno)
     }
 
     func seek(

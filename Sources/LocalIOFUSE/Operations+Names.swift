@@ -105,12 +105,24 @@ extension MountCore {
         _ request: Request, _ parent: UInt64, _ name: String
     ) async throws(MountError) {
         let parent = try node(parent)
-        do throws(MountError) {
-            _ = try await change(
-                .removeDirectory(parent.handle, name), as: request.credentials, done: .noEntry)
-        } catch {
-            // RFC 1813 lets a server say EXIST for a directory that is not empty.
-            throw error.errno == EEXIST ? MountError(ENOTEMPTY) : error
+        var pause = 2
+        while true {
+            do throws(MountError) {
+                _ = try await change(
+                    .removeDirectory(parent.handle, name), as: request.credentials,
+                    done: .noEntry)
+                break
+            } catch {
+                // RFC 1813 lets a server say EXIST for a directory that is not empty.
+                guard error.errno == EEXIST || error.errno == ENOTEMPTY else { throw error }
+                // The kernel tells of a last close after the program that closed has gone on:
+                // the hidden file in this directory may be about to go.
+                guard pause < 200, hidden.withLock({ $0 > 0 }) else {
+                    throw MountError(ENOTEMPTY)
+                }
+                try? await Task.sleep(for: .milliseconds(pause))
+                pause *= 2
+            }
         }
         nodes.removed(name, in: parent)
         request.succeed()
@@ -182,10 +194,12 @@ extension MountCore {
         _ node: Node, _ parent: Node, _ name: String, _ credentials: Credentials
     ) async throws(MountError) {
         let hidden =
-            ".nfs" + String(node.fileID, radix: 16) + String(UInt64.random(in: 0...(.max)), radix: 16)
+            ".nfs" + String(node.fileID, radix: 16)
+            + String(UInt64.random(in: 0...(.max)), radix: 16)
         _ = try await change(
             .rename(from: parent.handle, name, to: parent.handle, hidden), as: credentials,
             done: .noEntry)
+        self.hidden.withLock { $0 += 1 }
         nodes.moved(from: (parent, name), to: (parent, hidden))
         let silly = Node.SillyName(directory: parent, name: hidden, credentials: credentials)
         let isClosed = node.state.withLock { state in
@@ -205,6 +219,7 @@ extension MountCore {
         } catch {
             logger.warning("\(silly.name) is left behind: errno \(error.errno)")
         }
+        hidden.withLock { $0 -= 1 }
         nodes.removed(silly.name, in: silly.directory)
     }
 }

@@ -56,8 +56,8 @@ final class Request: Sendable {
         var attributes = entry.attributes
         return answer {
             unsafe clfuse_reply_create(
-                $0.pointer, entry.node, &attributes, entry.entrySeconds, entry.attributeSeconds, file,
-                flags)
+                $0.pointer, entry.node, &attributes, entry.entrySeconds,
+                entry.attributeSeconds, file, flags)
         }
     }
 

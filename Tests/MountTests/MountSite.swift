@@ -30,6 +30,11 @@ struct MountedRoad: Sendable, CustomTestStringConvertible {
     var options: String { isLocal ? "local=on" : "local=off" }
     var testDescription: String { "\(server.rawValue), \(isLocal ? "local" : "rpc")" }
 
+    /// For tests that take long: both servers and both roads, not all four pairs.
+    static var two: [MountedRoad] {
+        all.filter { $0.isLocal == ($0.server == .embedded) }
+    }
+
     static var all: [MountedRoad] {
         MountedServer.available.flatMap { server in
             [true, false].map { MountedRoad(server: server, isLocal: $0) }

@@ -54,7 +54,9 @@ final class Probe {
 
     /// Opens and keeps the descriptor under the file's name.
     @discardableResult
-    func open(_ name: String, _ flags: Int32, _ mode: mode_t = 0o644, as key: String? = nil) -> Int32 {
+    func open(
+        _ name: String, _ flags: Int32, _ mode: mode_t = 0o644, as key: String? = nil
+    ) -> Int32 {
         let descriptor = Glibc.open(path(name), flags | O_CLOEXEC, mode)
         call("open \(name) \(String(flags, radix: 8))", descriptor)
         if descriptor >= 0 { descriptors[key ?? name] = descriptor }
@@ -186,8 +188,14 @@ final class Probe {
     }
 
     func list(_ name: String) {
-        guard let names = try? FileManager.default.contentsOfDirectory(atPath: path(name)) else {
-            return note("list \(name)", "fails")
+        var names: [String] = []
+        // A mount hears of a last close, and removes what was hidden, a moment later.
+        for _ in 0..<200 {
+            guard let found = try? FileManager.default.contentsOfDirectory(atPath: path(name))
+            else { return note("list \(name)", "fails") }
+            names = found
+            if !names.contains(where: { $0.hasPrefix(".nfs") }) { break }
+            usleep(10_000)
         }
         note("list \(name)", names.sorted().joined(separator: " "))
     }
