@@ -115,7 +115,26 @@ int clfuse_set_read_ahead(const char *path, uint32_t kibibytes) {
     return write_text(file, text);
 }
 
+/// Whether CAP_IPC_LOCK is in effect.
+static bool may_lock_any(void) {
+    char text[4096];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0) return false;
+    text[length] = 0;
+    const char *field = strstr(text, "\nCapEff:");
+    return field && (strtoull(field + 8, NULL, 16) & (1ULL << 14)) != 0;
+}
+
 int clfuse_lock_memory(void) {
+    struct rlimit limit;
+    // Under a limit a later mapping would fail, of whatever kind: then nothing is locked.
+    if (!may_lock_any()
+        && (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY)) {
+        return -EPERM;
+    }
     return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0 ? 0 : -errno;
 }
 

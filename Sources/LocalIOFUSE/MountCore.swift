@@ -124,7 +124,7 @@ final class MountCore: Sendable {
             do throws(RPCError) {
                 return try await session.perform(call, credentials: credentials)
             } catch {
-                if isRepeated && error.status == done { return nil }
+                if isRepeated && error.isAnswer(done) { return nil }
                 guard isHard, !Task.isCancelled, await mayRepeat(error) else {
                     throw MountError(error)
                 }

@@ -2,6 +2,7 @@
 internal import Glibc
 internal import LocalIO
 internal import NFSClient
+internal import NFSTypes
 internal import SystemPackage
 
 /// Why an operation failed, as the kernel is told.
@@ -30,4 +31,11 @@ struct MountError: Error {
         default: errno
         }
     }
+}
+
+extension RPCError {
+    /// Whether the server answered this. Never inlined: the optimizer of Swift 6.3.1 breaks on
+    /// the enumeration's payload inside a function with typed errors that awaits.
+    @inline(never)
+    func isAnswer(_ wanted: NFSStatus) -> Bool { status == wanted }
 }

@@ -37,6 +37,8 @@ final class Node: Sendable {
         /// Where it was last found; the path of the local road follows these.
         var parent: Node?
         var name = ""
+        /// An open found that the name means another file; it is not held against it twice.
+        var isNameDoubted = false
         /// Nil while nothing may be concluded: an open writer's changes are under way.
         var stamp: ChangeStamp?
         /// The attributes last seen, changed or not; they pace the time-outs alone.

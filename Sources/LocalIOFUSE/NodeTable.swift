@@ -98,6 +98,7 @@ final class NodeTable: Sendable {
             defer {
                 node.parent = parent
                 node.name = name
+                node.isNameDoubted = false
                 if isLookup {
                     node.lookups += 1
                     node.lookedUpAt = clinux_monotonic_nanoseconds()

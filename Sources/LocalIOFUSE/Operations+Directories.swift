@@ -58,24 +58,30 @@ extension MountCore {
     private func fetch(
         _ directory: OpenDirectory, _ cookie: UInt64, _ verifier: UInt64
     ) async throws(MountError) -> DirectoryListing {
-        let handle = directory.node.handle
-        func part(_ cookie: UInt64, _ verifier: UInt64) async throws(RPCError)
-            -> DirectoryListing
+        if let found = try await part(
+            directory, cookie, cookie == 0 ? 0 : verifier, toleratesBadCookie: cookie != 0)
         {
-            try await session.perform(
-                .readDirectoryPlus(
-                    handle, cookie: cookie, cookieVerifier: verifier, nameByteCount: 32 << 10,
-                    byteCount: 128 << 10), credentials: directory.credentials)
+            return found
         }
+        let first = try await part(directory, 0, 0, toleratesBadCookie: false)
+        let found = try await part(
+            directory, cookie, first?.cookieVerifier ?? 0, toleratesBadCookie: false)
+        guard let found else { throw MountError(EIO) }
+        return found
+    }
+
+    /// One READDIRPLUS; nil for BAD_COOKIE where that is tolerated.
+    private func part(
+        _ directory: OpenDirectory, _ cookie: UInt64, _ verifier: UInt64,
+        toleratesBadCookie: Bool
+    ) async throws(MountError) -> DirectoryListing? {
+        let call = NFSCall.readDirectoryPlus(
+            directory.node.handle, cookie: cookie, cookieVerifier: verifier,
+            nameByteCount: 32 << 10, byteCount: 128 << 10)
         do throws(RPCError) {
-            do throws(RPCError) {
-                return try await part(cookie, cookie == 0 ? 0 : verifier)
-            } catch {
-                guard cookie != 0, error.status == .badCookie else { throw error }
-                let first = try await part(0, 0)
-                return try await part(cookie, first.cookieVerifier)
-            }
+            return try await session.perform(call, credentials: directory.credentials)
         } catch {
+            if toleratesBadCookie, error.isAnswer(.badCookie) { return nil }
             throw MountError(error)
         }
     }

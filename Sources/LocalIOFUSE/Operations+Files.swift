@@ -59,11 +59,11 @@ extension MountCore {
     /// Whether the name that the node was last found by still means it. What was looked up a
     /// moment ago, on the way to this open, is not asked again.
     private func stillNamed(_ node: Node, _ credentials: Credentials) async -> Bool {
-        let (parent, name, lookedUpAt, isHidden) = node.state.withLock {
+        let (parent, name, lookedUpAt, isSettled) = node.state.withLock {
             ($0.parent, $0.name, $0.lookedUpAt, $0.silly != nil)
         }
         let age = clinux_monotonic_nanoseconds() &- lookedUpAt
-        guard let parent, !isHidden, age > 1_000_000 else { return true }
+        guard let parent, !isSettled, age > 1_000_000 else { return true }
         do throws(MountError) {
             let found = try await call(.lookup(parent.handle, name), as: credentials)
             if found.handle == node.handle { return true }
@@ -73,9 +73,9 @@ extension MountCore {
         // Told once: if the kernel comes by a road without a name (/proc/self/fd), it has no
         // path to look up again, and the handle decides.
         return node.state.withLock { state in
-            guard state.parent === parent && state.name == name else { return true }
-            state.parent = nil
-            return false
+            let isDoubted = state.isNameDoubted
+            state.isNameDoubted = true
+            return isDoubted
         }
     }
 
