@@ -87,10 +87,15 @@ let package = Package(
         .target(
             name: "DirectIO", dependencies: ["NFSTypes", "Threads", "CUring", "CLinux", system],
             swiftSettings: strict),
+        // Pages of files in memory, their states and their writeback; does no I/O itself.
+        .target(
+            name: "PageCache", dependencies: ["NFSTypes", "Threads", "CLinux"],
+            swiftSettings: strict),
         .target(
             name: "LocalIO",
             dependencies: [
-                "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux", logging,
+                "NFSTypes", "NFSClient", "DirectIO", "PageCache", "AgentProtocol", "Threads",
+                "CLinux", logging,
                 metrics, system, histogram, deque,
             ],
             swiftSettings: strict),
@@ -151,6 +156,11 @@ let package = Package(
             dependencies: ["LocalIOFUSE", argumentParser, logging],
             swiftSettings: strict),
 
+        // What Tests/Guest/run.sh runs in the guest kernel.
+        .executableTarget(
+            name: "guest-context", dependencies: ["DirectIO", "Threads", "CLinux", system],
+            path: "Tests/Guest/context", swiftSettings: strict),
+
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strictTests),
         .testTarget(
             name: "AgentProtocolTests", dependencies: ["AgentProtocol", "NFSTypes", "CLinux"],
@@ -167,6 +177,10 @@ let package = Package(
             ],
             swiftSettings: strictTests),
         .testTarget(
+            name: "PageCacheTests",
+            dependencies: ["PageCache", "LocalIOBench", "LocalIOTesting"],
+            swiftSettings: strictTests),
+        .testTarget(
             name: "LocalIOTests",
             dependencies: [
                 "LocalIO", "LocalIOTesting", "LocalIOBench", "NFSClient", "NFSTypes", "DirectIO",
@@ -176,7 +190,10 @@ let package = Package(
             swiftSettings: strictTests),
         .testTarget(
             name: "LocalIOServerTests",
-            dependencies: ["LocalIOServer", "NFSClient", "LocalIOTesting", "localiod"],
+            dependencies: [
+                "LocalIOServer", "AgentProtocol", "CLocalIORPC", "NFSClient", "LocalIOTesting",
+                "localiod", logging,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "AgentTests",

@@ -5,19 +5,28 @@ set -eu
 packages="
     libtirpc-dev libnfs-dev liburing-dev libfuse3-dev pkg-config
     fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils
-    fio xfsprogs e2fsprogs kmod util-linux mount attr acl iproute2 procps
+    fio xfsprogs e2fsprogs kmod util-linux mount attr acl iproute2 procps systemd
     git sqlite3 rsync stress-ng dbench postgresql
+"
+# For Tests/Guest, with --guest. The last ones are what the programs of nfs-kernel-server load.
+guest_packages="
+    qemu-system-x86 busybox-static cpio kmod xz-utils xfsprogs rpcbind iproute2
+    libevent-core-2.1-7 libwrap0 libtirpc3 libblkid1 libuuid1
 "
 
 usage() {
     cat <<END
-usage: Config/setup.sh [--help] [--list]
+usage: Config/setup.sh [--help] [--list] [--guest]
 
 Installs, with apt-get and without recommended packages, what LocalIO is built with, tested
 against and measured beside. Does nothing when everything is there. Needs root or sudo.
 Servers among the packages (NFS-Ganesha, rpcbind) are not started by the installation.
 
-  --list   prints the packages and exits
+  --guest  also installs QEMU and prepares the guest kernel of Tests/Guest: Debian's kernel and
+           NFS server, unpacked and not installed, in the directory that LOCALIO_GUEST names,
+           by default localio/guest in XDG_CACHE_HOME or ~/.cache (about 500 MB); remove the
+           directory to prepare it anew
+  --list   prints the packages and exits; with --guest also what the guest is made of
   --help   prints this text and exits
 END
 }
@@ -27,12 +36,24 @@ fail() {
     exit 1
 }
 
-case "${1-}" in
-    --help | -h) usage; exit 0 ;;
-    --list) for package in $packages; do echo "$package"; done; exit 0 ;;
-    "") ;;
-    *) echo "setup: unknown argument '$1' (see Config/setup.sh --help)" >&2; exit 64 ;;
-esac
+guest=""
+list=""
+for argument; do
+    case "$argument" in
+        --help | -h) usage; exit 0 ;;
+        --list) list=yes ;;
+        --guest) guest=yes ;;
+        *) echo "setup: unknown argument '$argument' (see Config/setup.sh --help)" >&2; exit 64 ;;
+    esac
+done
+[ -z "$guest" ] || packages="$packages $guest_packages"
+packages=$(printf '%s\n' $packages | awk '!seen[$0]++')
+prepare="$(cd "$(dirname "$0")" && pwd)/guest.sh"
+if [ -n "$list" ]; then
+    printf '%s\n' $packages
+    [ -z "$guest" ] || "$prepare" --list
+    exit 0
+fi
 
 command -v dpkg-query >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 ||
     fail "this is not Debian (no apt-get); install the counterparts of:" $packages
@@ -44,9 +65,9 @@ for package in $packages; do
 done
 if [ -z "$missing" ]; then
     echo "setup: everything is installed, nothing to do"
+    [ -z "$guest" ] || exec "$prepare"
     exit 0
 fi
-
 if [ "$(id -u)" -eq 0 ]; then
     as_root=""
 elif command -v sudo >/dev/null 2>&1; then
@@ -82,3 +103,4 @@ $as_root env DEBIAN_FRONTEND=noninteractive \
     fail "apt-get could not install:$missing"
 remove_policy
 echo "setup: done"
+[ -z "$guest" ] || exec "$prepare"

@@ -186,7 +186,9 @@ final class EngineCore: @unchecked Sendable {
             result.ioUringRefusal = Errno(rawValue: ringErrno).description
         }
         result.workers = reports.count
-        if let status = reports.map(\.flusherStatus).first(where: { $0 != 0 }) {
+        if !configuration.usesFlusherContext {
+            result.context = .degraded(reason: "switched off by usesFlusherContext")
+        } else if let status = reports.map(\.flusherStatus).first(where: { $0 != 0 }) {
             let name = Errno(rawValue: -status).description
             result.context = .degraded(
                 reason: "PR_SET_IO_FLUSHER needs CAP_SYS_RESOURCE (\(name))")

@@ -26,11 +26,7 @@ struct UserData {
 enum EngineWorker {
     static func run(core: EngineCore, index: Int) {
         // Before the ring: the kernel threads that a ring starts inherit the thread's flags.
-        var flusher = clinux_set_io_flusher(true)
-        if flusher == 0 {
-            let read = clinux_get_io_flusher()
-            flusher = read == 1 ? 0 : (read < 0 ? read : -EINVAL)
-        }
+        let flusher = core.configuration.usesFlusherContext ? enterContext() : 0
         let stackLocked = clinux_lock_stack() == 0
         guard let table = RequestTable(capacity: core.configuration.depth) else {
             core.report(
@@ -71,6 +67,14 @@ enum EngineWorker {
                     memoryLocked: locked))
             runThread(core: core, index: index)
         }
+    }
+
+    /// Asks for the flags and reads them back; 0 or a negative errno.
+    private static func enterContext() -> Int32 {
+        let status = clinux_set_io_flusher(true)
+        guard status == 0 else { return status }
+        let read = clinux_get_io_flusher()
+        return read == 1 ? 0 : (read < 0 ? read : -EINVAL)
     }
 
     /// The worker of the threads engine: one request at a time, with blocking calls.

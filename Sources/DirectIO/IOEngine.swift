@@ -25,6 +25,8 @@ package final class IOEngine: Sendable {
         package var queueCapacity = 1024
         /// Threads where io_uring is refused; each has one request in flight; 1 to 32.
         package var threadWorkers = 8
+        /// Workers ask for the nested-I/O context; false only to show what is missing without.
+        package var usesFlusherContext = true
         package init() {}
     }
 

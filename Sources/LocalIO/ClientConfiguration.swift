@@ -56,6 +56,8 @@ public struct ClientConfiguration: Sendable {
     public var session = SessionConfiguration()
     /// Workers, depth and buffers of the local road's engine.
     public var engine = EngineConfiguration()
+    /// The page cache of buffered files.
+    public var cache = CacheConfiguration()
     /// UNSTABLE RPC writes are kept until their COMMIT; past this many bytes a COMMIT is sent in
     /// the background, past twice as many RPC writes go FILE_SYNC.
     public var uncommittedByteCount = 64 << 20
@@ -65,6 +67,9 @@ public struct ClientConfiguration: Sendable {
     public var heartbeatTimeout: Duration = .seconds(5)
     /// The first and the longest wait between two probes after local I/O was lost.
     public var probeBackoff: ClosedRange<Duration> = .milliseconds(50) ... .seconds(2)
+    /// The longest wait between two probes of a client that was never local, while an agent is
+    /// there and does not prove it: the server may be elsewhere for good.
+    public var unprovedProbeInterval: Duration = .seconds(30)
     /// Threads for open, close, truncate and the like on behalf of async callers.
     public var controlThreads = 4
 

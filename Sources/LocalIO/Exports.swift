@@ -3,3 +3,4 @@
 @_exported public import DirectIO
 @_exported public import NFSClient
 @_exported public import NFSTypes
+@_exported public import PageCache

@@ -69,6 +69,7 @@ final class FileTable: Sendable {
     private struct Entry {
         var state: FileState
         var openCount: Int
+        var isBuffered: Bool
     }
 
     private let entries = Lock<[FileHandle: Entry]>([:])
@@ -77,14 +78,16 @@ final class FileTable: Sendable {
     init(budget: UncommittedBudget) { self.budget = budget }
 
     /// The file's state, made at its first open. Every call is matched by `closed`.
-    func opened(_ handle: FileHandle) -> FileState {
+    /// - Returns: nil if it is open the other way: past the page cache, or through it.
+    func opened(_ handle: FileHandle, isBuffered: Bool) -> FileState? {
         entries.withLock { entries in
             if let entry = entries[handle] {
+                guard entry.isBuffered == isBuffered else { return nil }
                 entries[handle]?.openCount += 1
                 return entry.state
             }
             let state = FileState(handle: handle, budget: budget)
-            entries[handle] = Entry(state: state, openCount: 1)
+            entries[handle] = Entry(state: state, openCount: 1, isBuffered: isBuffered)
             return state
         }
     }

@@ -54,6 +54,10 @@ final class Lease: Sendable {
         var ended: [AgentConnection] = []
         /// Whether the local road was ever open: then a closed one is tried again by itself.
         var wasHeld = false
+        /// When an agent that did not prove the server local is asked again, and the wait after
+        /// that: it may have been starting, or the server may be elsewhere.
+        var nextLook: ContinuousClock.Instant?
+        var lookDelay = Duration.zero
         /// The agent's socket file when it was last asked; nil for none.
         var socketSeen: SocketIdentity?
         var isStopping = false
@@ -140,6 +144,7 @@ final class Lease: Sendable {
             if source != nil { state.wasHeld = true }
             let mayPass = state.wasHeld || report.locality == .remote(.agentRefused)
             state.mustProbe = source == nil && mayPass
+            planLook(report.locality, &state)
             state.socketSeen = seen
         }
         for step in report.steps {
@@ -151,6 +156,22 @@ final class Lease: Sendable {
             self.heard(event, from: connection, client)
         }
         if !listens { revoke(client, "no thread to be had for the agent's connection") }
+    }
+
+    /// Has an agent that did not prove the server local asked again, ever more rarely.
+    private func planLook(_ locality: Locality, _ state: inout State) {
+        let isUnproved =
+            locality == .remote(.notClaimed) || locality == .remote(.programUnreachable)
+        guard isUnproved, !state.mustProbe else {
+            state.nextLook = nil
+            state.lookDelay = .zero
+            return
+        }
+        let (shortest, longest) = (
+            configuration.probeBackoff.lowerBound, configuration.unprovedProbeInterval
+        )
+        state.lookDelay = min(max(state.lookDelay * 2, shortest), longest)
+        state.nextLook = .now + state.lookDelay
     }
 
     /// On the agent connection's thread.
@@ -213,21 +234,28 @@ final class Lease: Sendable {
         let shortest = configuration.probeBackoff.lowerBound
         var backoff = shortest
         while !state.withLock({ $0.isStopping }) {
-            let isWaiting = state.withLock { $0.mustProbe || $0.mustReopen }
-            _ = wake.wait(timeout: isWaiting ? backoff : configuration.heartbeatInterval)
+            _ = wake.wait(timeout: pause(backoff))
             guard let client = weakClient, !state.withLock({ $0.isStopping }) else { return }
             joinEnded()
             if state.withLock({ $0.mustProbe }) {
                 guard session.isConnected, answers() else { continue }
                 backoff = regain(client) ? shortest : longer(backoff)
             } else if source.source == nil {
-                noticeNewAgent()
+                lookAgain()
             } else if !answers() {
                 revoke(client, "the server does not answer")
             } else if state.withLock({ $0.mustReopen }) {
                 backoff = reopen(client) ? shortest : longer(backoff)
             }
         }
+    }
+
+    /// How long there is nothing to do.
+    private func pause(_ backoff: Duration) -> Duration {
+        let (isWaiting, nextLook) = state.withLock { ($0.mustProbe || $0.mustReopen, $0.nextLook) }
+        if isWaiting { return backoff }
+        guard let nextLook else { return configuration.heartbeatInterval }
+        return min(configuration.heartbeatInterval, max(nextLook - .now, .zero))
     }
 
     private func longer(_ backoff: Duration) -> Duration {
@@ -250,15 +278,18 @@ final class Lease: Sendable {
         return false
     }
 
-    /// An agent that was started after the client connected has a new socket file.
-    private func noticeNewAgent() {
+    /// An agent that was started after the client connected has a new socket file; one that
+    /// proved nothing has its time to be asked again.
+    private func lookAgain() {
         let now = socketIdentity()
-        let isNew = state.withLock { state in
-            guard now != nil, now != state.socketSeen else { return false }
-            state.mustProbe = true
-            return true
+        let mustProbe = state.withLock { state in
+            let isNew = now != nil && now != state.socketSeen
+            let isDue = state.nextLook.map { $0 <= .now } ?? false
+            if isNew { state.lookDelay = .zero }
+            if isNew || isDue { state.mustProbe = true }
+            return isNew || isDue
         }
-        if isNew { wake.signal() }
+        if mustProbe { wake.signal() }
     }
 
     private func socketIdentity() -> SocketIdentity? {

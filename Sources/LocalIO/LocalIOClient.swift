@@ -5,6 +5,7 @@ internal import Glibc
 public import Logging
 public import NFSClient
 package import NFSTypes
+internal import PageCache
 internal import SystemPackage
 internal import Synchronization
 internal import Threads
@@ -29,6 +30,7 @@ public final class LocalIOClient: Sendable {
     private let lease: Lease
     private let isClosed = Lock(false)
     private let dontCache = Atomic<Bool>(true)
+    private let cache = Lock<ClientCache?>(nil)
 
     private init(
         session: NFSSession, configuration: ClientConfiguration, engine: IOEngine,
@@ -108,7 +110,9 @@ public final class LocalIOClient: Sendable {
 
     /// The counters so far.
     public func statistics() -> Statistics {
-        counters.snapshot(engine: engine.statistics, uncommittedBytes: budget.usedBytes)
+        counters.snapshot(
+            engine: engine.statistics, uncommittedBytes: budget.usedBytes,
+            cache: cache.withLock { $0 }?.cache.statistics)
     }
 
     /// Opens a file. Blocks.
@@ -121,10 +125,35 @@ public final class LocalIOClient: Sendable {
         _ path: String, _ access: AccessMode = .readOnly, options: OpenOptions = [],
         mode: UInt32 = 0o644
     ) throws(LocalIOError) -> LocalIOFile {
+        let file = try openBase(path, access, options: options, mode: mode, isBuffered: false)
+        // What is kept of it from before may become wrong without a sign.
+        if access.canWrite { cache.withLock { $0 }?.forget(file.handle) }
+        return file
+    }
+
+    /// The page cache, made when it is first wanted.
+    func pageCache() throws(LocalIOError) -> ClientCache {
+        try checkOpen()
+        return try cache.withLock { cache throws(LocalIOError) in
+            if let cache { return cache }
+            let made = try ClientCache(configuration.cache)
+            cache = made
+            return made
+        }
+    }
+
+    func openBase(
+        _ path: String, _ access: AccessMode, options: OpenOptions, mode: UInt32, isBuffered: Bool
+    ) throws(LocalIOError) -> LocalIOFile {
         try checkOpen()
         let found = try PathWalk(session: session).open(
             path, access: access, options: options, mode: mode)
-        let state = files.opened(found.handle)
+        guard let state = files.opened(found.handle, isBuffered: isBuffered) else {
+            throw LocalIOError(
+                .usage, errno: EBUSY,
+                "\(path): open \(isBuffered ? "unbuffered" : "buffered") in this client; close "
+                    + "it first, or open it the same way")
+        }
         let (route, revocations) = localRoute(of: found, access: access)
         let file = LocalIOFile(
             client: self, state: state, path: path, resolvedPath: found.resolvedPath,
@@ -160,7 +189,9 @@ public final class LocalIOClient: Sendable {
         try checkOpen()
         let found = FoundFile(
             handle: handle, attributes: attributes, granted: granted, resolvedPath: path)
-        let state = files.opened(handle)
+        guard let state = files.opened(handle, isBuffered: false) else {
+            throw LocalIOError(.usage, errno: EBUSY, "\(path): open buffered in this client")
+        }
         let (route, revocations) = localRoute(of: found, access: access)
         let file = LocalIOFile(
             client: self, state: state, path: path, resolvedPath: path, access: access,
@@ -259,6 +290,8 @@ public final class LocalIOClient: Sendable {
             return !isClosed
         }
         guard first else { return }
+        let cache = cache.withLock { $0 }
+        cache?.close(logger: logger)
         for file in currentFiles() {
             do throws(LocalIOError) {
                 try file.closeBlocking()
@@ -271,6 +304,7 @@ public final class LocalIOClient: Sendable {
         lane.stop()
         engine.shutdown()
         session.closeBlocking()
+        cache?.detach()
     }
 
     /// `closeBlocking` for async callers.

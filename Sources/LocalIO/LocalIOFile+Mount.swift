@@ -90,7 +90,12 @@ extension LocalIOClient {
             }
         }
         return try await lane.run { () throws(LocalIOError) in
-            let state = self.files.opened(handle)
+            guard let state = self.files.opened(handle, isBuffered: false) else {
+                throw LocalIOError(
+                    .usage, errno: EBUSY,
+                    "change of size to \(size) bytes of a file that is open buffered in this "
+                        + "client; truncate it there")
+            }
             defer { self.files.closed(handle) }
             let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
             defer { state.ranges.release(token) }

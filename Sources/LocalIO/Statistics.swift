@@ -1,6 +1,7 @@
 // What went which road, how fast and why: counters that every I/O path adds to and a snapshot
 // that people and programs read.
 public import DirectIO
+public import PageCache
 internal import Histogram
 internal import Synchronization
 internal import Threads
@@ -40,6 +41,8 @@ public struct Statistics: Sendable {
     public var uncommittedBytes: Int
     /// Times that an RPC write had to be sent again because the server's verifier changed.
     public var resentWrites: UInt64
+    /// The page cache of buffered files; nil before the first was opened.
+    public var cache: CacheStatistics?
 }
 
 /// The live counters behind `Statistics`. Any thread; one lock a road.
@@ -96,7 +99,9 @@ final class Counters: Sendable {
         }
     }
 
-    func snapshot(engine: EngineStatistics, uncommittedBytes: Int) -> Statistics {
+    func snapshot(
+        engine: EngineStatistics, uncommittedBytes: Int, cache: CacheStatistics?
+    ) -> Statistics {
         let counts = fallbacks.withLock { counts in
             FallbackReason.allCases.map { ($0, counts[$0.index]) }
         }
@@ -104,6 +109,6 @@ final class Counters: Sendable {
             roads: [.local: Self.totals(local), .rpc: Self.totals(rpc)],
             fallbacks: Dictionary(uniqueKeysWithValues: counts.filter { $0.1 > 0 }),
             engine: engine, uncommittedBytes: uncommittedBytes,
-            resentWrites: resent.load(ordering: .relaxed))
+            resentWrites: resent.load(ordering: .relaxed), cache: cache)
     }
 }

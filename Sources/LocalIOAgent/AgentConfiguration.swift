@@ -37,7 +37,7 @@ package struct AgentConfiguration: Hashable, Sendable {
     /// Empty: every export that the server lists and that is the directory of that name here.
     package var exports: [ExportMapping]
     package var finding: Finding
-    /// Where the LOCALIO program listens.
+    /// Where the LOCALIO program listens; `::` is every address, of IPv4 too.
     package var programAddress: String
     package var programPort: Int
     /// The LOCALIO program is told to the portmapper.
@@ -57,7 +57,7 @@ package struct AgentConfiguration: Hashable, Sendable {
         serverAddress = "127.0.0.1"
         exports = []
         finding = .auto
-        programAddress = "0.0.0.0"
+        programAddress = "::"
         programPort = 20122
         registersProgram = true
         comparesAddresses = true

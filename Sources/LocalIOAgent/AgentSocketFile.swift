@@ -11,7 +11,7 @@ struct AgentSocketFile: ~Copyable {
 
     /// Locks, removes a stale file, binds and listens.
     init(_ configuration: AgentConfiguration) throws(AgentError) {
-        if let passed = Self.passedDescriptor() {
+        if let passed = try Self.passedDescriptor() {
             descriptor = passed
             path = nil
             lock = -1
@@ -38,17 +38,33 @@ struct AgentSocketFile: ~Copyable {
         if lock >= 0 { close(lock) }
     }
 
-    /// The first descriptor of socket activation (sd_listen_fds(3)).
-    private static func passedDescriptor() -> Int32? {
+    /// The descriptor of socket activation (sd_listen_fds(3)). One of another kind is refused:
+    /// only a Unix socket says who is at its other end.
+    private static func passedDescriptor() throws(AgentError) -> Int32? {
         guard let process = unsafe getenv("LISTEN_PID"), let count = unsafe getenv("LISTEN_FDS"),
             unsafe Int32(String(cString: process)) == getpid(),
             unsafe (Int32(String(cString: count)) ?? 0) > 0
         else { return nil }
         let first: Int32 = 3
+        guard option(SO_DOMAIN, of: first) == AF_UNIX,
+            option(SO_TYPE, of: first) == Int32(SOCK_STREAM.rawValue),
+            option(SO_ACCEPTCONN, of: first) == 1
+        else {
+            throw AgentError(
+                "the service manager passed what is no listening Unix stream socket; give it "
+                    + "ListenStream= with an absolute path")
+        }
         guard fcntl(first, F_SETFD, FD_CLOEXEC) == 0,
             fcntl(first, F_SETFL, fcntl(first, F_GETFL) | O_NONBLOCK) == 0
         else { return nil }
         return first
+    }
+
+    private static func option(_ name: Int32, of socket: Int32) -> Int32 {
+        var value: Int32 = -1
+        var byteCount = socklen_t(MemoryLayout<Int32>.size)
+        let answer = unsafe getsockopt(socket, SOL_SOCKET, name, &value, &byteCount)
+        return answer == 0 ? value : -1
     }
 
     private static func directory(of path: String) -> String {

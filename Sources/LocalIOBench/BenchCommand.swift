@@ -68,6 +68,23 @@ package enum BenchCommand {
         }
     }
 
+    /// Big writers beside a small file that is fsynced.
+    package static func writeback(_ arguments: WritebackArguments) -> Int32 {
+        let progress = ProgressLine()
+        do throws(BenchError) {
+            let plan = try WritebackPlan(arguments)
+            let output = try ReportFile(plan.output)
+            let report = try WritebackRun(plan) { progress.show($0) }.run()
+            progress.clear()
+            try output.write(plan.isJSON ? report.json.text() + "\n" : report.text)
+            return 0
+        } catch {
+            progress.clear()
+            complain(error.message)
+            return error.exitStatus
+        }
+    }
+
     /// One line on standard error.
     package static func complain(_ message: String) {
         let line = message.split(separator: "\n").first.map(String.init) ?? message

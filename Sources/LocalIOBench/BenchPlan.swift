@@ -33,10 +33,23 @@ package struct BenchArguments: Sendable {
     package var directory: String?
     package var seed: String?
     package var verify = false
+    package var buffered = false
+    package var fsyncEvery: String?
+    package var cache: String?
+    package var cold = false
     package var format: String?
     package var output: String?
 
     package init() {}
+}
+
+/// What a buffered run adds: the same blocking calls through the kernel's page cache and ours.
+package struct BufferedOptions: Hashable, Sendable {
+    /// Writes of a job between two fsyncs; nil: one fsync at the end of each round.
+    package var fsyncEvery: Int?
+    package var cacheByteCount: Int
+    /// Every round begins with nothing cached.
+    package var isCold: Bool
 }
 
 /// A run that makes sense on paper; the file system may still refuse it.
@@ -53,6 +66,8 @@ package struct BenchPlan: Sendable {
     package var directory: String?
     package var seed: UInt64
     package var verify: Bool
+    /// nil: unbuffered.
+    package var buffered: BufferedOptions?
     package var format: ReportFormat
     package var output: String?
 
@@ -61,7 +76,9 @@ package struct BenchPlan: Sendable {
         let patterns = try Self.list(
             "--rw", arguments.rw ?? "randread,randwrite,read,write", AccessPattern.self)
         let blockSizes = try arguments.bs.map { text throws(BenchError) in try Self.sizes(text) }
-        let depths = try Self.integers("--iodepth", arguments.iodepth ?? "1,16", 1...4096)
+        buffered = try Self.buffered(arguments)
+        let depths = try Self.integers(
+            "--iodepth", arguments.iodepth ?? (buffered == nil ? "1,16" : "1"), 1...4096)
         let jobs = try Self.integers("--numjobs", arguments.numjobs ?? "1", 1...256)
         fileSize = try Self.size("--size", arguments.size ?? "64m")
         runtime = try Self.runtime(arguments.runtime ?? "2s")
@@ -89,6 +106,39 @@ package struct BenchPlan: Sendable {
             }
         }
         for point in points { try check(point) }
+        try checkRoads()
+    }
+
+    /// Blocking calls have no depth; `direct` and the page caches' options belong to them only.
+    private func checkRoads() throws(BenchError) {
+        if buffered == nil, roads.contains(.direct) {
+            throw BenchError(
+                "--road direct: only with --buffered; raw is direct without it", kind: .usage)
+        }
+        if buffered != nil, let point = points.first(where: { $0.depth > 1 }) {
+            throw BenchError(
+                "--iodepth \(point.depth): --buffered makes one blocking call at a time per job; "
+                    + "use --numjobs", kind: .usage)
+        }
+    }
+
+    private static func buffered(
+        _ arguments: BenchArguments
+    ) throws(BenchError) -> BufferedOptions? {
+        guard arguments.buffered else {
+            let given = [
+                arguments.fsyncEvery.map { _ in "--fsync-every" },
+                arguments.cache.map { _ in "--cache" }, arguments.cold ? "--cold" : nil,
+            ]
+            guard let option = given.compactMap({ $0 }).first else { return nil }
+            throw BenchError("\(option): only with --buffered", kind: .usage)
+        }
+        return BufferedOptions(
+            fsyncEvery: try arguments.fsyncEvery.map { text throws(BenchError) in
+                try integers("--fsync-every", text, 1...1_000_000_000)[0]
+            },
+            cacheByteCount: try size("--cache", arguments.cache ?? "64m"),
+            isCold: arguments.cold)
     }
 
     /// The blocks and the buffers of a point fit the file and reasonable memory.
@@ -121,7 +171,7 @@ package struct BenchPlan: Sendable {
         return words
     }
 
-    private static func list<Value>(
+    static func list<Value>(
         _ option: String, _ text: String, _ type: Value.Type
     ) throws(BenchError) -> [Value]
     where Value: CaseIterable & RawRepresentable<String> & Hashable {
@@ -136,7 +186,7 @@ package struct BenchPlan: Sendable {
         return values
     }
 
-    private static func integers(
+    static func integers(
         _ option: String, _ text: String, _ range: ClosedRange<Int>
     ) throws(BenchError) -> [Int] {
         var values: [Int] = []
@@ -151,7 +201,7 @@ package struct BenchPlan: Sendable {
         return values
     }
 
-    private static func size(_ option: String, _ text: String) throws(BenchError) -> Int {
+    static func size(_ option: String, _ text: String) throws(BenchError) -> Int {
         guard let size = ByteSize.parse(text), size >= 4096 else {
             throw BenchError(
                 "\(option) '\(text)': must be a size such as 64m or 1g, at least 4k", kind: .usage)
@@ -174,7 +224,7 @@ package struct BenchPlan: Sendable {
         return values
     }
 
-    private static func runtime(_ text: String) throws(BenchError) -> Duration {
+    static func runtime(_ text: String) throws(BenchError) -> Duration {
         guard let runtime = Period.parse(text), runtime >= .milliseconds(10) else {
             throw BenchError(
                 "--runtime '\(text)': must be a time such as 2s or 500ms, at least 10ms",

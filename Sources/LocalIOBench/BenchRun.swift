@@ -18,8 +18,9 @@ package final class BenchRun {
     private let progress: (String) -> Void
     private var stage: Stage?
     private var file: BenchFile?
-    private var raw: RawSession?
-    private var clients: [ClientSession] = []
+    private var raw: (any RoadSession)?
+    private var direct: RawSession?
+    private var clients: [any ClientRoadSession] = []
     private var sessions: [any RoadSession] = []
     private var notes: [String] = []
     private var grid: BlockGrid?
@@ -61,6 +62,7 @@ package final class BenchRun {
         sessions = []
         clients = []
         raw = nil
+        direct = nil
         file?.remove()
         stage?.server?.stop()
         stage?.temporary?.remove()
@@ -79,12 +81,10 @@ package final class BenchRun {
         try checkDirectIO()
         try openRaw()
         let remoteName = BenchFile.uniqueName
-        for road in plan.roads where road != .raw {
+        for road in plan.roads where road.isClient {
             try StopFlag.check()
             let create = file == nil && clients.isEmpty
-            let client = try ClientSession(
-                road: road, url: stage.url, exportRoot: stage.directory,
-                file: file?.name ?? remoteName, create: create, policy: plan.policy.policy)
+            let client = try connect(road, stage, name: file?.name ?? remoteName, create: create)
             clients.append(client)
             if create { try client.setSize(plan.fileSize) }
             if road == .localio && !client.isLocal {
@@ -94,11 +94,25 @@ package final class BenchRun {
         // In the order of the command line, for the rotation of rounds.
         for road in plan.roads {
             if road == .raw, let raw { sessions.append(raw) }
+            if road == .direct, let direct { sessions.append(direct) }
             if let client = clients.first(where: { $0.road == road }) { sessions.append(client) }
         }
         guard !sessions.isEmpty else {
             throw BenchError(notes.first ?? "no road can run here")
         }
+    }
+
+    private func connect(
+        _ road: BenchRoad, _ stage: Stage, name: String, create: Bool
+    ) throws(BenchError) -> any ClientRoadSession {
+        guard let options = plan.buffered else {
+            return try ClientSession(
+                road: road, url: stage.url, exportRoot: stage.directory, file: name,
+                create: create, policy: plan.policy.policy)
+        }
+        return try BufferedSession(
+            road: road, url: stage.url, exportRoot: stage.directory, file: name, create: create,
+            options: options)
     }
 
     private func makeStage() throws(BenchError) -> Stage {
@@ -144,12 +158,20 @@ package final class BenchRun {
     }
 
     private func openRaw() throws(BenchError) {
-        guard plan.roads.contains(.raw) else { return }
+        let asked = plan.roads.filter { !$0.isClient }
+        guard !asked.isEmpty else { return }
         guard let file else {
-            notes.append("raw was left out: give the export's local directory with --directory")
+            let names = asked.map(\.rawValue).joined(separator: " and ")
+            notes.append(
+                "\(names) was left out: give the export's local directory with --directory")
             return
         }
-        let session = try RawSession(path: file.path)
+        if plan.buffered != nil, asked.contains(.raw) {
+            raw = try PlainSession(path: file.path, fsyncEvery: plan.buffered?.fsyncEvery)
+        }
+        guard let road = plan.buffered == nil ? BenchRoad.raw : asked.first(where: { $0 == .direct })
+        else { return }
+        let session = try RawSession(path: file.path, road: road)
         for point in plan.points where plan.misalignment == 0 {
             if let reason = session.refusal(blockSize: point.blockSize) {
                 throw BenchError(reason)
@@ -157,10 +179,10 @@ package final class BenchRun {
         }
         if plan.misalignment != 0 {
             notes.append(
-                "raw cannot do misaligned I/O: it reads the aligned blocks around, and has no "
-                    + "misaligned writes")
+                "\(road.rawValue) cannot do misaligned I/O: it reads the aligned blocks around, "
+                    + "and has no misaligned writes")
         }
-        raw = session
+        if road == .raw { raw = session } else { direct = session }
     }
 
     // MARK: - Measuring
@@ -172,7 +194,7 @@ package final class BenchRun {
             fileSize: plan.fileSize, blockSize: point.blockSize, misalignment: plan.misalignment)
         if grid != self.grid { try fill(grid) }
         let rawIsOut = plan.misalignment != 0 && point.pattern.writes
-        let roads = sessions.filter { !($0.road == .raw && rawIsOut) }
+        let roads = sessions.filter { !(rawIsOut && $0 is RawSession) }
         var samples: [BenchRoad: [RoundSample]] = [:]
         var fallbacks: [BenchRoad: [String: Int]] = [:]
         for round in 0..<plan.rounds {
@@ -181,6 +203,7 @@ package final class BenchRun {
                 progress(
                     "\(number) \(point.title): round \(round + 1)/\(plan.rounds), "
                         + session.road.rawValue)
+                try session.begin(cold: plan.buffered?.isCold == true)
                 let before = session.fallbacks
                 let totals = try runRound(point, grid, session, round: round)
                 samples[session.road, default: []].append(totals.sample)
@@ -203,6 +226,8 @@ package final class BenchRun {
     private func runRound(
         _ point: WorkloadPoint, _ grid: BlockGrid, _ session: any RoadSession, round: Int
     ) throws(BenchError) -> RoundTotals {
+        var point = point
+        if session.road == .direct { point.depth = BenchRoad.directDepth }
         let slice = plan.runtime.nanosecondCount / UInt64(plan.rounds)
         let end = monotonicNanoseconds() + max(1_000_000, slice)
         let jobs = (0..<point.jobs).map { job in
@@ -220,7 +245,7 @@ package final class BenchRun {
         self.grid = nil
         generations = GenerationTable(blockCount: grid.blockCount)
         let misaligned = plan.misalignment != 0
-        let writer = sessions.first { $0.road == .raw && !misaligned } ?? sessions.first {
+        let writer = sessions.first { !$0.road.isClient && !misaligned } ?? sessions.first {
             $0.road == .localio
         } ?? sessions.first { $0.road == .rpc }
         guard let writer else {
@@ -235,14 +260,18 @@ package final class BenchRun {
     /// Every road reads the whole file and finds each block as it was last written: then all
     /// roads have seen the same bytes.
     private func verify(_ grid: BlockGrid) throws(BenchError) {
-        for session in sessions { try pass(.read, grid, session) }
+        for session in sessions {
+            try session.begin(cold: false)
+            try pass(.read, grid, session)
+        }
     }
 
     private func pass(
         _ kind: AccessPattern, _ grid: BlockGrid, _ session: any RoadSession
     ) throws(BenchError) {
         // As many in flight as 16 MiB of buffers hold, 32 at most.
-        let depth = max(1, min(32, grid.blockCount, (16 << 20) / grid.blockSize))
+        let deepest = plan.buffered == nil || session.road == .direct ? 32 : 1
+        let depth = max(1, min(deepest, grid.blockCount, (16 << 20) / grid.blockSize))
         let point = WorkloadPoint(
             pattern: kind, blockSize: grid.blockSize, depth: depth, jobs: 1)
         let job = Job(
@@ -257,6 +286,6 @@ package final class BenchRun {
             host: HostFacts.gather(directory: stage?.directory, geometry: file?.geometry),
             server: plan.server.name, seed: plan.seed, fileSize: plan.fileSize,
             misalignment: plan.misalignment, rounds: plan.rounds, results: results,
-            context: localio?.context, notes: notes)
+            buffered: plan.buffered, context: localio?.context, notes: notes)
     }
 }

@@ -43,7 +43,7 @@ package struct OpenResult: Sendable {
     package var openMedian: Double
     package var open99: Double
     package var closeMedian: Double
-    /// RPC calls that one open and close made.
+    /// RPC calls that one open and close made; heartbeats (NULL) belong to no open.
     package var callsPerOpen: Double
     /// Opens whose I/O would go by RPC.
     package var remoteOpens: Int
@@ -57,18 +57,36 @@ package struct ProcessUse: Sendable {
     /// Resident bytes.
     package var residentBytes: Int
 
-    package static func now() -> ProcessUse {
+    package static func now() -> ProcessUse { of("self", countingItself: 1) }
+
+    /// Of another process; nothing once it has gone.
+    package static func of(process: Int32) -> ProcessUse { of("\(process)", countingItself: 0) }
+
+    private static func of(_ process: String, countingItself own: Int) -> ProcessUse {
         var count = 0
-        if let directory = unsafe opendir("/proc/self/fd") {
-            // The directory's own descriptor, "." and ".." are none of ours.
+        if let directory = unsafe opendir("/proc/\(process)/fd") {
+            // The directory's own descriptor, "." and ".." are none of the process's.
             while unsafe readdir(directory) != nil { count += 1 }
-            count -= 3
+            count -= 2 + own
             unsafe closedir(directory)
         }
-        let line = Files.text(at: "/proc/self/status")?.split(separator: "\n")
-            .first { $0.hasPrefix("VmRSS:") }
-        let kibibytes = line?.split(separator: " ").compactMap { Int($0) }.first ?? 0
-        return ProcessUse(descriptors: count, residentBytes: kibibytes << 10)
+        return ProcessUse(descriptors: count, residentBytes: status("VmRSS:", of: process))
+    }
+
+    /// The most that was resident since the start or the last `resetPeak`.
+    package static var peakResidentBytes: Int { status("VmHWM:") }
+
+    /// Where the system does not allow it, peaks count from the start.
+    package static func resetPeak() {
+        do throws(BenchError) { try Files.write("5", to: "/proc/self/clear_refs") } catch {}
+    }
+
+    private static func status(_ name: String, of process: String = "self") -> Int {
+        let line = Files.text(at: "/proc/\(process)/status")?.split(separator: "\n")
+            .first { $0.hasPrefix(name) }
+        // "VmRSS:\t  1234 kB"
+        let digits = line?.drop { !$0.isNumber }.prefix { $0.isNumber } ?? ""
+        return (Int(digits) ?? 0) << 10
     }
 }
 
@@ -172,9 +190,11 @@ package struct OpenBench {
         }
         // What is made once, at the first opens, is not what an open leaves behind.
         for index in 0..<min(names.count, 100) { _ = try one(index) }
-        let calls = client.session.statistics.calls
+        let before = client.session.statistics
         var result = try measure(road, ClientSession.text(client.locality), one)
-        result.callsPerOpen = Double(client.session.statistics.calls - calls) / Double(count)
+        let after = client.session.statistics
+        let calls = (after.calls - after.nullCalls) - (before.calls - before.nullCalls)
+        result.callsPerOpen = Double(calls) / Double(count)
         return result
     }
 

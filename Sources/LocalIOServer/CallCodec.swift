@@ -17,7 +17,7 @@ final class CallCodec {
         case call(Call)
         /// The reply, which says no, is written.
         case denied
-        /// No call at all; its connection is ended.
+        /// No call at all; its connection is to be ended.
         case nonsense
     }
 
@@ -36,15 +36,12 @@ final class CallCodec {
 
     deinit { unsafe header.deallocate() }
 
-    func begin(_ work: Work) -> Beginning {
-        unsafe input.attach(work.request.bytes)
+    /// Decodes a record's header; the record must outlive the reading of its arguments.
+    func begin(_ record: UnsafeRawBufferPointer) -> Beginning {
+        unsafe input.attach(record)
         output.reset()
         let result = unsafe clocaliorpc_get_call(input.cursor, header)
-        if result == CLOCALIORPC_CALL_NONSENSE {
-            work.connection.abort()
-            work.connection.dismiss(work.request)
-            return .nonsense
-        }
+        if result == CLOCALIORPC_CALL_NONSENSE { return .nonsense }
         guard result == CLOCALIORPC_CALL_OK else {
             _ = unsafe clocaliorpc_put_denied(output.cursor, header.pointee.xid, result)
             return .denied

@@ -21,6 +21,22 @@ final class Request: @unchecked Sendable {
 struct Work: Sendable {
     let connection: Connection
     let request: Request
+
+    /// Ends the connection in place of a reply.
+    func drop() {
+        connection.abort()
+        connection.dismiss(request)
+    }
+}
+
+/// What one connection may make the server hold.
+struct ConnectionLimits: Sendable {
+    /// Calls that are read and not yet answered.
+    var inFlight: Int
+    /// Bytes of one call.
+    var requestByteCount = ServerLimits.requestByteCount
+    /// After which the connection is ended; nil for none.
+    var lifetime: Duration?
 }
 
 /// A connection. The socket never blocks: a worker that cannot send all of a reply leaves the
@@ -45,13 +61,14 @@ final class Connection: Sendable {
 
     let peer: String
     private let socket: Int32
-    private let inFlightLimit: Int
+    private let limits: ConnectionLimits
+    private let deadline: ContinuousClock.Instant?
     private let doorbell: Doorbell
     private let state = Lock(State())
     private let ended = Lock(false)
 
     /// Takes over a non-blocking socket; nil, and the socket closed, without descriptors left.
-    init?(socket: Int32, peer: String, inFlightLimit: Int) {
+    init?(socket: Int32, peer: String, limits: ConnectionLimits) {
         guard let doorbell = Doorbell() else {
             close(socket)
             return nil
@@ -59,7 +76,8 @@ final class Connection: Sendable {
         self.doorbell = doorbell
         self.socket = socket
         self.peer = peer
-        self.inFlightLimit = inFlightLimit
+        self.limits = limits
+        deadline = limits.lifetime.map { ContinuousClock.now + $0 }
     }
 
     /// True once the reader has returned and the socket is closed.
@@ -98,7 +116,7 @@ final class Connection: Sendable {
 
     private func next(_ records: OpaquePointer, _ complaint: inout String?) -> Request? {
         let request = state.withLock { $0.spare.popLast() } ?? Request()
-        let limit = ServerLimits.requestByteCount
+        let limit = limits.requestByteCount
         let answer = unsafe clocaliorpc_records_next(
             records, &request.buffer, &request.capacity, limit)
         if answer == Int64(CLOCALIORPC_TOO_LONG) {
@@ -131,7 +149,7 @@ final class Connection: Sendable {
         let wakesReader = state.withLock { state in
             body(&state)
             if state.spare.count < Self.spareLimit { state.spare.append(request) }
-            let wasFull = state.inFlight >= inFlightLimit
+            let wasFull = state.inFlight >= limits.inFlight
             state.inFlight -= 1
             return wasFull || state.hasUnsent || state.isDead || state.inFlight == 0
         }
@@ -177,7 +195,7 @@ final class Connection: Sendable {
     private func waitUntilReady() -> Bool {
         while true {
             let (isDead, mustWait) = state.withLock { state in
-                (state.isDead, state.inFlight >= inFlightLimit || state.hasUnsent)
+                (state.isDead, state.inFlight >= limits.inFlight || state.hasUnsent)
             }
             if isDead { return false }
             if !mustWait { return true }
@@ -208,15 +226,25 @@ final class Connection: Sendable {
             pollfd(fd: isDead ? -1 : socket, events: events, revents: 0),
             pollfd(fd: doorbell.descriptor, events: Int16(POLLIN), revents: 0)
         )
+        let patience = milliseconds
         let count = unsafe withUnsafeMutableBytes(of: &polled) { bytes in
-            unsafe poll(bytes.bindMemory(to: pollfd.self).baseAddress, 2, -1)
+            unsafe poll(bytes.bindMemory(to: pollfd.self).baseAddress, 2, patience)
         }
+        if count == 0 { state.withLock { $0.isDead = true } }
         guard count > 0 else { return }
         if polled.1.revents != 0 { doorbell.drain() }
         if polled.0.revents & Int16(POLLOUT) != 0 { sendUnsent() }
         if polled.0.revents & Int16(POLLERR | POLLHUP) != 0, !forInput {
             state.withLock { $0.isDead = true }
         }
+    }
+
+    /// What is left of the connection's life, for poll(2); -1 if it has no end. Dead ones wait
+    /// for their calls' ends, however long those take.
+    private var milliseconds: Int32 {
+        guard let deadline, !state.withLock({ $0.isDead }) else { return -1 }
+        let (seconds, attoseconds) = (deadline - ContinuousClock.now).components
+        return Int32(clamping: max(0, seconds * 1000 + attoseconds / 1_000_000_000_000_000 + 1))
     }
 
     /// xdrrec's source of bytes.

@@ -77,7 +77,8 @@ public final class EmbeddedServer: Sendable {
         let listener = try Listener(
             Listener.Setup(
                 address: configuration.bindAddress, port: configuration.port,
-                connections: limits.connections, inFlight: limits.inFlight,
+                connections: limits.connections,
+                limits: ConnectionLimits(inFlight: limits.inFlight),
                 logger: configuration.logger, idle: { service.openFiles.closeIdle() }),
             queue: service.queue)
         let workers = (0..<configuration.workers).compactMap { number in

@@ -22,7 +22,8 @@ final class Listener: Sendable {
         var address: String
         var port: Int
         var connections: Int
-        var inFlight: Int
+        /// Of each of them.
+        var limits: ConnectionLimits
         var logger: Logger
         /// Runs now and then on the listener's thread.
         var idle: @Sendable () -> Void = {}
@@ -112,7 +113,7 @@ final class Listener: Sendable {
             descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
         guard
             let connection = Connection(
-                socket: descriptor, peer: peer, inFlightLimit: setup.inFlight)
+                socket: descriptor, peer: peer, limits: setup.limits)
         else { return }
         let reader = OwnedThread(name: "localio-read") { [setup, queue] in
             guard let complaint = connection.run(into: queue) else { return }
@@ -156,10 +157,17 @@ final class Listener: Sendable {
         defer { unsafe freeaddrinfo(found) }
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         let raw = unsafe Glibc.socket(found.pointee.ai_family, kind, 0)
+        if raw < 0, errno == EAFNOSUPPORT, address == "::" {
+            // A host without IPv6: every address of it is one of IPv4.
+            return try listen(address: "0.0.0.0", port: port, backlog: backlog)
+        }
         guard raw >= 0 else { throw .system("no socket", errno: errno) }
-        var on: Int32 = 1
+        var (on, off): (Int32, Int32) = (1, 0)
         unsafe setsockopt(
             raw, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+        // "::" takes IPv4 too, whatever the host's default is; refused, and needless, for IPv4.
+        unsafe setsockopt(
+            raw, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &off, socklen_t(MemoryLayout<Int32>.size))
         guard unsafe bind(raw, found.pointee.ai_addr, found.pointee.ai_addrlen) == 0,
             Glibc.listen(raw, Int32(clamping: backlog)) == 0
         else {

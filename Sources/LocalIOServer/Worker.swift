@@ -47,8 +47,9 @@ final class Worker {
 
     private func serve(_ work: Work) {
         peer = work.connection.peer
-        switch codec.begin(work) {
+        switch unsafe codec.begin(work.request.bytes) {
         case .nonsense:
+            work.drop()
             service.logger.debug(
                 "dropped a connection that sent no call", metadata: ["peer": "\(peer)"])
             return
@@ -59,8 +60,7 @@ final class Worker {
         }
         service.faults.delayReply()
         if service.faults.dropsConnection() {
-            work.connection.abort()
-            work.connection.dismiss(work.request)
+            work.drop()
         } else {
             unsafe work.connection.reply(output.finish(), to: work.request)
         }

@@ -9,6 +9,10 @@ package enum Requirement: Sendable {
     case fuse
     case xfsOnZRAM
     case smallLoopDisk
+    /// The loopback address ::1.
+    case ipv6
+    /// systemd-analyze and systemd-socket-activate; no running systemd.
+    case systemdTools
 
     /// Why it is missing, or nil if it is there.
     package var missing: String? {
@@ -19,6 +23,13 @@ package enum Requirement: Sendable {
             unsafe access("/dev/fuse", R_OK | W_OK) == 0 ? nil : "this needs /dev/fuse"
         case .xfsOnZRAM: BlockFixture.unavailableReason(.xfs, on: .zram)
         case .smallLoopDisk: BlockFixture.unavailableReason(.ext4, on: .loop)
+        case .ipv6:
+            Files.text(at: "/proc/net/if_inet6")?.contains("00000000000000000000000000000001 ")
+                == true ? nil : "this needs the loopback address ::1"
+        case .systemdTools:
+            ChildProcess.find("systemd-analyze") != nil
+                && ChildProcess.find("systemd-socket-activate") != nil
+                ? nil : "this needs the package systemd; run Config/setup.sh"
         }
     }
 
@@ -36,6 +47,11 @@ package enum Requirement: Sendable {
 /// The seed of a random test: LOCALIO_SEED, or a new one. Print it with every failure.
 package func testSeed() -> UInt64 {
     environment("LOCALIO_SEED").flatMap { UInt64($0) } ?? UInt64.random(in: 1...UInt64.max)
+}
+
+/// Whether Thread or Address Sanitizer is linked in: everything is slower and larger then.
+package var isSanitized: Bool {
+    unsafe dlsym(nil, "__tsan_init") != nil || dlsym(nil, "__asan_init") != nil
 }
 
 /// How many operations a random test makes: LOCALIO_OPERATIONS, or the default.

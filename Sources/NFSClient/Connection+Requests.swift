@@ -14,7 +14,7 @@ extension Connection {
             if slots.usedCount == 0 { nextTimeoutScan = now + scanInterval }
             unsafe apply(request.credentials ?? target.configuration.credentials, to: context)
             guard let token = slots.insert(request, deadline: deadline) else { return }
-            statistics.sent(again: request.transmissions > 0)
+            statistics.sent(again: request.transmissions > 0, isNull: request.isNull)
             request.attempts += 1
             request.transmissions += 1
             let status = unsafe request.send(context, UnsafeMutableRawPointer(bitPattern: token))

@@ -5,6 +5,7 @@ internal import Threads
 /// Counters of one connection; written by its thread, read by all.
 final class ConnectionStatistics: Sendable {
     private let calls = Atomic<UInt64>(0)
+    private let nullCalls = Atomic<UInt64>(0)
     private let retransmissions = Atomic<UInt64>(0)
     private let reconnects = Atomic<UInt64>(0)
     private let bytesRead = Atomic<UInt64>(0)
@@ -26,8 +27,9 @@ final class ConnectionStatistics: Sendable {
 
     func finished() { pending.wrappingSubtract(1, ordering: .relaxed) }
 
-    func sent(again: Bool) {
+    func sent(again: Bool, isNull: Bool) {
         calls.wrappingAdd(1, ordering: .relaxed)
+        if isNull { nullCalls.wrappingAdd(1, ordering: .relaxed) }
         if again { retransmissions.wrappingAdd(1, ordering: .relaxed) }
     }
 
@@ -45,6 +47,7 @@ final class ConnectionStatistics: Sendable {
 
     func add(to sum: inout SessionStatistics) {
         sum.calls += calls.load(ordering: .relaxed)
+        sum.nullCalls += nullCalls.load(ordering: .relaxed)
         sum.retransmissions += retransmissions.load(ordering: .relaxed)
         sum.reconnects += reconnects.load(ordering: .relaxed)
         sum.bytesRead += bytesRead.load(ordering: .relaxed)

@@ -119,6 +119,8 @@ public enum ConnectionEvent: Hashable, Sendable {
 public struct SessionStatistics: Hashable, Sendable {
     /// RPC calls sent, retransmissions included.
     public var calls: UInt64 = 0
+    /// Those of them that only asked whether the server is there (NULL), such as heartbeats.
+    public var nullCalls: UInt64 = 0
     public var retransmissions: UInt64 = 0
     public var reconnects: UInt64 = 0
     public var bytesRead: UInt64 = 0

@@ -49,6 +49,9 @@ class Request: @unchecked Sendable {
     /// Calls the completion with an error, instead of `complete`.
     func fail(_ error: RPCError) {}
 
+    /// A NULL call: a look whether the server is there, on behalf of no operation.
+    var isNull: Bool { false }
+
     /// Bytes of file data that the last reply carried, for the statistics.
     var bytesRead: Int { 0 }
     var bytesWritten: Int { 0 }
@@ -70,6 +73,8 @@ final class CallRequest<Reply: Sendable>: Request, @unchecked Sendable {
             number: number, procedure: call.procedure, isIdempotent: call.isIdempotent,
             credentials: credentials)
     }
+
+    override var isNull: Bool { procedure == "NULL" }
 
     override func send(_ context: OpaquePointer, _ token: UnsafeMutableRawPointer?) -> Int32 {
         unsafe call.send(context, token)

@@ -22,11 +22,13 @@ package struct Semaphore: ~Copyable, @unchecked Sendable {
 
     /// Takes one, waiting for it as long as it takes.
     package func wait() {
+        LockOrder.aboutToWait()
         while unsafe sem_wait(handle) != 0 {}
     }
 
     /// Takes one, or answers false after `timeout`.
     package func wait(timeout: Duration) -> Bool {
+        LockOrder.aboutToWait()
         let (seconds, attoseconds) = timeout.components
         let nanoseconds = seconds * 1_000_000_000 + attoseconds / 1_000_000_000
         return unsafe clinux_semaphore_wait(handle, nanoseconds)

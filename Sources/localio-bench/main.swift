@@ -11,7 +11,9 @@ struct Bench: ParsableCommand {
             Without arguments: the embedded server in a temporary directory, 4k random and 1m \
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
-        subcommands: [Run.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self],
+        subcommands: [
+            Run.self, Writeback.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self,
+        ],
         defaultSubcommand: Run.self)
 }
 
@@ -38,8 +40,22 @@ struct Run: ParsableCommand {
     var runtime: String?
     @Option(help: "Rounds in which the roads take turns. Default: 5.")
     var rounds: String?
-    @Option(help: "Of raw, localio, rpc. Default: all.")
+    @Option(help: "Of raw, localio, rpc; with --buffered also direct. Default: the first three.")
     var road: String?
+    @Flag(
+        help: """
+            Blocking calls through page caches: raw is the kernel's on the file itself, localio \
+            and rpc the client's; direct is O_DIRECT at depth 16 beside them.
+            """)
+    var buffered = false
+    @Option(
+        name: .customLong("fsync-every"),
+        help: "With --buffered: fsync after so many writes of a job. Default: once a round.")
+    var fsyncEvery: String?
+    @Option(help: "With --buffered: bytes of a client's page cache. Default: 64m.")
+    var cache: String?
+    @Flag(help: "With --buffered: every round begins with nothing cached.")
+    var cold = false
     @Option(help: "What localio does with misaligned I/O: rpc, split or local. Default: local.")
     var policy: String?
     @Option(name: .customLong("offset-misalign"), help: "Bytes to shift every offset by.")
@@ -77,9 +93,77 @@ struct Run: ParsableCommand {
         arguments.directory = directory
         arguments.seed = seed
         arguments.verify = verify
+        arguments.buffered = buffered
+        arguments.fsyncEvery = fsyncEvery
+        arguments.cache = cache
+        arguments.cold = cold
         arguments.format = format
         arguments.output = output
         Glibc.exit(BenchCommand.run(arguments))
+    }
+}
+
+struct Writeback: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Big buffered writers beside one small file that is fsynced in a loop.",
+        discussion: """
+            Reports each side's progress, fsync latency idle and under load, dirty and writeback \
+            bytes, throttling and resident memory. As root the device can be slowed and the \
+            memory limited by control groups.
+            """)
+
+    @Option(help: "One of raw (the kernel's page cache), localio, rpc. Default: localio.")
+    var road: String?
+    @Option(help: "Threads, each writing a file of its own. Default: 10.")
+    var writers: String?
+    @Option(help: "Bytes per write. Default: 256k.")
+    var bs: String?
+    @Option(help: "Size of each writer's file, written round and round. Default: 64m.")
+    var size: String?
+    @Option(help: "Time under load. Default: 10s.")
+    var runtime: String?
+    @Option(help: "Time of the small file alone, before. Default: 3s.")
+    var idle: String?
+    @Option(help: "Bytes of the client's page cache. Default: 64m.")
+    var cache: String?
+    @Option(help: "embedded, ganesha (needs root), or the URL of an export. Default: embedded.")
+    var server: String?
+    @Option(help: "The directory to export and measure in. Default: a temporary directory.")
+    var directory: String?
+    @Option(
+        name: .customLong("file-system"),
+        help: "Make one for the run: ext4 or xfs on a loop device, or xfs-zram (needs root).")
+    var fileSystem: String?
+    @Option(
+        name: .customLong("device-limit"),
+        help: "Slow that file system's device to so many bytes a second, such as 20m.")
+    var deviceLimit: String?
+    @Option(
+        name: .customLong("memory-limit"),
+        help: "Run in a memory control group of this many bytes, such as 128m (needs root).")
+    var memoryLimit: String?
+    @Flag(help: "Report as JSON.")
+    var json = false
+    @Option(help: "Write the report to this file instead of standard output.")
+    var output: String?
+
+    func run() throws {
+        var arguments = WritebackArguments()
+        arguments.road = road
+        arguments.writers = writers
+        arguments.bs = bs
+        arguments.size = size
+        arguments.runtime = runtime
+        arguments.idle = idle
+        arguments.cache = cache
+        arguments.server = server
+        arguments.directory = directory
+        arguments.fileSystem = fileSystem
+        arguments.deviceLimit = deviceLimit
+        arguments.memoryLimit = memoryLimit
+        arguments.json = json
+        arguments.output = output
+        Glibc.exit(BenchCommand.writeback(arguments))
     }
 }
 

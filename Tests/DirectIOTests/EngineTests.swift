@@ -41,6 +41,15 @@ import Threads
         }
     }
 
+    @Test(arguments: kinds)
+    func theContextSwitchedOffIsNotCalledActive(kind: EngineKind) throws {
+        var configuration = IOEngine.Configuration()
+        configuration.backend = kind == .threads ? .threads : .automatic
+        configuration.usesFlusherContext = false
+        let context = try IOEngine(configuration: configuration).statistics.context
+        #expect(context == .degraded(reason: "switched off by usesFlusherContext"))
+    }
+
     final class StatusBox: Sendable { let status = Lock<Int32>(0) }
 
     @Test(arguments: kinds)

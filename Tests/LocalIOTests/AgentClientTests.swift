@@ -235,6 +235,39 @@ import Threads
         #expect(soon { file.fallbackReason == nil })
     }
 
+    /// An agent that does not prove the server local is asked again: it may have been starting.
+    @Test func anAgentThatProvesNothingIsAskedAgain() throws {
+        let here = try AgentSite()
+        here.agent.change { $0.claims = false }
+        let client = try here.connect()
+        #expect(client.locality == .remote(.notClaimed))
+        let file = try client.openBlocking("file", .readWrite, options: [.create])
+        #expect(soon { here.agent.confirmations >= 3 })
+        #expect(file.fallbackReason == .notClaimed)
+        here.agent.change { $0.claims = true }
+        #expect(soon { file.fallbackReason == nil })
+        #expect(client.locality == .local(.agent))
+    }
+
+    @Test func aProgramThatIsServedLaterIsFound() throws {
+        let here = try AgentSite()
+        let port = try Port.unused()
+        let client = try here.connect { $0.programPort = UInt16(port) }
+        #expect(client.locality == .remote(.programUnreachable))
+        let file = try client.openBlocking("file", .readWrite, options: [.create])
+        #expect(file.fallbackReason == .programUnreachable)
+        // Another server answers the LOCALIO program there; the scripted agent believes it.
+        let elsewhere = try TemporaryDirectory()
+        let server = try ChildProcess(
+            EmbeddedServerProcess.localiod(), ["serve", elsewhere.path.string, "--port", "\(port)"])
+        defer {
+            server.kill9()
+            elsewhere.remove()
+        }
+        #expect(soon { file.fallbackReason == nil })
+        #expect(client.locality == .local(.agent))
+    }
+
     @Test func everyReasonHasItsOwnCounter() {
         for (number, reason) in FallbackReason.allCases.enumerated() {
             #expect(reason.index == number)

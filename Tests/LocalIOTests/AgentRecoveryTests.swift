@@ -45,9 +45,12 @@ import Threads
                     let isRemote = poll(timeout: .seconds(5)) { file.fallbackReason != nil }
                     #expect(isRemote, "\(order)")
                 }
-                usleep(150_000)
+                if number + 1 < order.count { usleep(150_000) }
             }
+            // From here on server and agent both answer: their fixtures have waited for that.
+            let start = ContinuousClock.now
             let isBack = poll(timeout: .seconds(5)) { file.fallbackReason == nil }
+            print("\(kind) \(order.map(\.rawValue)): local after \(ContinuousClock.now - start)")
             #expect(isBack, "\(order): \(file.fallbackReason.debugDescription)")
         }
         progress.mustStop.store(true, ordering: .releasing)

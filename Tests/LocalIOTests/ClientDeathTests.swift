@@ -10,17 +10,17 @@ import Threads
 @testable import LocalIO
 
 @Suite(.serialized) struct ClientDeathTests {
-    @Test(arguments: ServerKind.available, [true, false])
-    func killingTheClientLosesNothingCommitted(kind: ServerKind, isLocal: Bool) async throws {
+    @Test(arguments: ServerKind.available, FileRoad.allCases)
+    func killingTheClientLosesNothingCommitted(kind: ServerKind, road: FileRoad) async throws {
         let seed = testSeed()
-        print("client death \(kind) local \(isLocal): LOCALIO_SEED=\(seed)")
+        print("client death \(kind) \(road): LOCALIO_SEED=\(seed)")
         let site = try Site(kind)
         let url = site.server.url
         let progress = site.directory.path.appending("progress").string
         await #expect(processExitsWith: .signal(SIGKILL)) {
             [url = url as String, progress = progress as String, seed = seed as UInt64,
-             isLocal = isLocal as Bool] in
-            try writeUntilKilled(url, progress, seed, isLocal: isLocal)
+             road = road.rawValue as String] in
+            try writeUntilKilled(url, progress, seed, FileRoad(rawValue: road) ?? .rpc)
         }
         let text = try #require(Files.text(at: progress))
         let committed = try #require(Int(text.split(separator: "\n").last ?? ""))
@@ -40,13 +40,13 @@ import Threads
 /// Writes and commits, noting each commit after it returned, until another thread kills the
 /// process in the middle.
 private func writeUntilKilled(
-    _ url: String, _ progress: String, _ seed: UInt64, isLocal: Bool
+    _ url: String, _ progress: String, _ seed: UInt64, _ road: FileRoad
 ) throws {
     var configuration = ClientConfiguration()
-    configuration.locality = isLocal ? .automatic : .off
+    configuration.locality = road.locality
     configuration.misalignment = .split
     let client = try LocalIOClient.connectBlocking(to: NFSURL(url), configuration: configuration)
-    let file = try client.openBlocking("records", .readWrite, options: [.create])
+    let file = try road.open("records", client)
     let notes = try FileDescriptor.open(
         FilePath(progress), .writeOnly, options: [.create, .append],
         permissions: .ownerReadWrite)
@@ -57,7 +57,7 @@ private func writeUntilKilled(
         for _ in 0..<5 {
             let bytes = record.bytes(index)
             let count = try bytes.withUnsafeBytes {
-                try file.writeBlocking(from: $0, at: UInt64(record.offset(index)))
+                try file.write($0, at: UInt64(record.offset(index)))
             }
             guard count == bytes.count else { exit(20) }
             index += 1

@@ -30,6 +30,7 @@ final class ScriptedAgent: Sendable {
         var opens: [UInt64] = []
         var released: [UInt64] = []
         var openCount: UInt64 = 0
+        var confirmations = 0
         var isStopped = false
     }
 
@@ -51,6 +52,7 @@ final class ScriptedAgent: Sendable {
     func change(_ body: @Sendable (inout Script) -> Void) { state.withLock { body(&$0.script) } }
     var opens: Int { state.withLock { $0.opens.count } }
     var released: Int { state.withLock { $0.released.count } }
+    var confirmations: Int { state.withLock { $0.confirmations } }
     var clientCount: Int { state.withLock { $0.clients.count } }
 
     func revoke(_ revocation: AgentRevocation) {
@@ -110,6 +112,7 @@ final class ScriptedAgent: Sendable {
         case .hello: try client.send(.helloReply(version: 1))
         case .register(let nonce, _): try client.send(.registered(nonce: nonce))
         case .confirm(let nonce):
+            state.withLock { $0.confirmations += 1 }
             try client.send(.confirmed(nonce: nonce, isClaimed: script.claims))
         case .open(let request):
             guard script.answers else { return }

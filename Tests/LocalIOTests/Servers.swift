@@ -46,12 +46,18 @@ final class TestMemory: @unchecked Sendable {
 /// A server, its directory and clients of it; gone when it goes.
 final class Site {
     let directory: TemporaryDirectory
+    /// The exported directory.
+    let root: FilePath
     let server: any NFSServerFixture
     private(set) var clients: [LocalIOClient] = []
 
-    init(_ kind: ServerKind, arguments: [String] = []) throws {
+    /// - Parameter exporting: another directory than one of its own.
+    init(
+        _ kind: ServerKind, arguments: [String] = [], exporting other: FilePath? = nil
+    ) throws {
         directory = try TemporaryDirectory()
-        server = try kind.start(in: directory.path, arguments: arguments)
+        root = other ?? directory.path
+        server = try kind.start(in: root, arguments: arguments)
     }
 
     deinit {
@@ -79,7 +85,7 @@ final class Site {
 
     /// The file's bytes as the local file system has them, through neither road.
     func contents(_ name: String) throws -> [UInt8] {
-        let path = directory.path.appending(name)
+        let path = root.appending(name)
         let file = try FileDescriptor.open(path, .readOnly)
         defer { try? file.close() }
         var bytes: [UInt8] = []

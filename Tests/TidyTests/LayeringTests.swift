@@ -12,8 +12,9 @@ import Testing
         "AgentProtocol": ["NFSTypes", "Threads", "CLinux"],
         "NFSClient": ["NFSTypes", "Threads", "CNFS", "CLocalIORPC", "CLinux"],
         "DirectIO": ["NFSTypes", "Threads", "CUring", "CLinux"],
+        "PageCache": ["NFSTypes", "Threads", "CLinux"],
         "LocalIO": [
-            "NFSTypes", "NFSClient", "DirectIO", "AgentProtocol", "Threads", "CLinux",
+            "NFSTypes", "NFSClient", "DirectIO", "PageCache", "AgentProtocol", "Threads", "CLinux",
         ],
         "LocalIOServer": ["AgentProtocol", "NFSTypes", "Threads", "CLocalIORPC", "CLinux"],
         "LocalIOAgent": [

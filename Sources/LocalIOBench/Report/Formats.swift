@@ -16,10 +16,15 @@ extension BenchReport {
         }
     }
 
-    private static let header = [
-        "workload", "road", "IOPS", "±", "MiB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU µs/IO",
-        "server", "× raw", "× rpc", "fall-backs", "verified",
-    ]
+    private var header: [String] {
+        [
+            "workload", "road", "IOPS", "±", "MiB/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU µs/IO",
+            "server", "× raw", "× rpc",
+        ] + (buffered == nil ? [] : ["× direct", "RSS MiB"]) + ["fall-backs", "verified"]
+    }
+
+    /// Words stand to the left, numbers to the right.
+    private func isText(_ column: Int) -> Bool { column < 2 || column > header.count - 3 }
 
     private var rows: [[String]] {
         results.map { result in
@@ -29,17 +34,27 @@ extension BenchReport {
             let toRPC = ratio(point, result.road, .rpc).map { decimal($0, places: 2) } ?? "-"
             let iops = result.spread(\.iops)
             let throughput = result.spread(\.bytesPerSecond).median / 1_048_576
-            return [
-                point.title, result.road.rawValue, decimal(iops.median, places: 0),
-                decimal(iops.relative * 100, places: 0) + "%",
+            let numbers: [String] = [
+                decimal(iops.median, places: 0), decimal(iops.relative * 100, places: 0) + "%",
                 decimal(throughput, places: 1),
                 decimal(result.spread(\.p50).median, places: 0),
                 decimal(result.spread(\.p99).median, places: 0),
                 decimal(result.spread(\.p999).median, places: 0),
                 decimal(result.spread(\.cpuMicroseconds).median, places: 1), server, toRaw, toRPC,
+            ]
+            let words: [String] = [
                 Self.fallbackText(result.fallbacks), result.verified ? "yes" : "no",
             ]
+            return [point.title, result.road.rawValue] + numbers + bufferedCells(result) + words
         }
+    }
+
+    private func bufferedCells(_ result: BenchResult) -> [String] {
+        guard buffered != nil else { return [] }
+        return [
+            ratio(result.point, result.road, .direct).map { decimal($0, places: 2) } ?? "-",
+            decimal(Double(result.peakResidentBytes) / 1_048_576, places: 0),
+        ]
     }
 
     private static func fallbackText(_ fallbacks: [String: Int]) -> String {
@@ -65,12 +80,23 @@ extension BenchReport {
         lines.append(
             "CPU µs/IO is this process's user and system time; \"server\" is the server's, "
                 + "where it is ours")
+        if let buffered {
+            lines.append(
+                "buffered: raw is the kernel's page cache, localio and rpc a client's of "
+                    + "\(ByteSize.text(buffered.cacheByteCount)) each, direct is O_DIRECT at depth "
+                    + "\(BenchRoad.directDepth); fsync "
+                    + (buffered.fsyncEvery.map { "every \($0) writes" } ?? "at the end of a round")
+                    + (buffered.isCold ? "; cold at each round" : ""))
+            lines.append(
+                "RSS MiB is this process's peak in the road's rounds, the pages of all clients "
+                    + "included")
+        }
         return lines + notes
     }
 
     private var tableText: String {
-        let table = [Self.header] + rows
-        let widths = Self.header.indices.map { column in
+        let table = [header] + rows
+        let widths = header.indices.map { column in
             table.map { $0[column].count }.max() ?? 0
         }
         var text = ""
@@ -81,8 +107,7 @@ extension BenchReport {
             var line = ""
             for (column, cell) in row.enumerated() {
                 let padding = String(repeating: " ", count: widths[column] - cell.count)
-                // Words to the left, numbers to the right.
-                line += column < 2 || column > 11 ? cell + padding : padding + cell
+                line += isText(column) ? cell + padding : padding + cell
                 line += "  "
             }
             while line.last == " " { line.removeLast() }
@@ -92,8 +117,8 @@ extension BenchReport {
     }
 
     private var markdownText: String {
-        let alignment = Self.header.indices.map { $0 < 2 || $0 > 11 ? "---" : "--:" }
-        let lines = ([Self.header, alignment] + rows).map { row in
+        let alignment = header.indices.map { isText($0) ? "---" : "--:" }
+        let lines = ([header, alignment] + rows).map { row in
             "| " + row.joined(separator: " | ") + " |"
         }
         return lines.joined(separator: "\n") + "\n\n" + footer.joined(separator: "\n\n") + "\n"
@@ -104,13 +129,17 @@ extension BenchReport {
             "rw", "bs", "iodepth", "numjobs", "road", "policy", "iops", "iops_min", "iops_max",
             "bytes_per_second", "p50_us", "p99_us", "p999_us", "cpu_us_per_io",
             "server_cpu_us_per_io", "ratio_to_raw", "ratio_to_rpc", "fallbacks", "verified",
+            "ratio_to_direct", "rss_peak_bytes",
         ]
         let lines = results.map { result in
             let point = result.point
             let iops = result.spread(\.iops)
-            return [
+            let toDirect = ratio(point, result.road, .direct)
+            let identity: [String] = [
                 point.pattern.rawValue, String(point.blockSize), String(point.depth),
                 String(point.jobs), result.road.rawValue, result.policy,
+            ]
+            let numbers: [String] = [
                 decimal(iops.median, places: 1), decimal(iops.minimum, places: 1),
                 decimal(iops.maximum, places: 1),
                 decimal(result.spread(\.bytesPerSecond).median, places: 0),
@@ -119,12 +148,16 @@ extension BenchReport {
                 decimal(result.spread(\.p999).median, places: 2),
                 decimal(result.spread(\.cpuMicroseconds).median, places: 2),
                 result.serverCPU.map { decimal($0, places: 2) } ?? "",
+            ]
+            let relations: [String] = [
                 ratio(point, result.road, .raw).map { decimal($0, places: 4) } ?? "",
                 ratio(point, result.road, .rpc).map { decimal($0, places: 4) } ?? "",
                 result.fallbacks.sorted { $0.key < $1.key }
                     .map { "\($0.key)=\($0.value)" }.joined(separator: " "),
-                String(result.verified),
-            ].joined(separator: ",")
+                String(result.verified), toDirect.map { decimal($0, places: 4) } ?? "",
+                String(result.peakResidentBytes),
+            ]
+            return (identity + numbers + relations).joined(separator: ",")
         }
         return ([names.joined(separator: ",")] + lines).joined(separator: "\n") + "\n"
     }
@@ -148,10 +181,20 @@ extension BenchReport {
             ("file_size", .integer(fileSize)),
             ("offset_misalign", .integer(misalignment)),
             ("rounds", .integer(rounds)),
+            ("buffered", bufferedJSON),
             ("results", .array(results.map(Self.json))),
             ("ratios", .array(ratios.map(Self.json))),
             ("context", contextJSON),
             ("notes", .array(notes.map { .string($0) })),
+        ])
+    }
+
+    private var bufferedJSON: JSON {
+        guard let buffered else { return .null }
+        return .object([
+            ("cache", .integer(buffered.cacheByteCount)),
+            ("fsync_every", buffered.fsyncEvery.map { .integer($0) } ?? .null),
+            ("cold", .bool(buffered.isCold)), ("direct_iodepth", .integer(BenchRoad.directDepth)),
         ])
     }
 
@@ -193,6 +236,7 @@ extension BenchReport {
             ),
             ("cpu_us_per_io", median(\.cpuMicroseconds)),
             ("server_cpu_us_per_io", result.serverCPU.map { .number($0, places: 2) } ?? .null),
+            ("rss_peak_bytes", .integer(result.peakResidentBytes)),
             (
                 "fallbacks",
                 .object(
@@ -211,6 +255,7 @@ extension BenchReport {
             ("numjobs", .integer(ratio.point.jobs)),
             ("localio_to_raw", ratio.localioToRaw.map { .number($0, places: 4) } ?? .null),
             ("localio_to_rpc", ratio.localioToRPC.map { .number($0, places: 4) } ?? .null),
+            ("localio_to_direct", ratio.localioToDirect.map { .number($0, places: 4) } ?? .null),
         ])
     }
 }

@@ -35,10 +35,12 @@ package struct RoundSample: Hashable, Sendable {
     package var cpuMicroseconds: Double
     /// CPU time of the server's process per I/O, in microseconds; nil if it is not ours.
     package var serverCPUMicroseconds: Double?
+    /// The most this process had resident meanwhile, the caches of all roads included.
+    package var peakResidentBytes: Int
 
     package init(
         iops: Double, bytesPerSecond: Double, p50: Double, p99: Double, p999: Double,
-        cpuMicroseconds: Double, serverCPUMicroseconds: Double? = nil
+        cpuMicroseconds: Double, serverCPUMicroseconds: Double? = nil, peakResidentBytes: Int = 0
     ) {
         self.iops = iops
         self.bytesPerSecond = bytesPerSecond
@@ -47,6 +49,7 @@ package struct RoundSample: Hashable, Sendable {
         self.p999 = p999
         self.cpuMicroseconds = cpuMicroseconds
         self.serverCPUMicroseconds = serverCPUMicroseconds
+        self.peakResidentBytes = peakResidentBytes
     }
 }
 
@@ -75,6 +78,8 @@ package struct BenchResult: Sendable {
 
     package func spread(_ value: (RoundSample) -> Double) -> Spread { Spread(samples.map(value)) }
     package var iops: Double { spread(\.iops).median }
+    /// Of all rounds.
+    package var peakResidentBytes: Int { samples.map(\.peakResidentBytes).max() ?? 0 }
     /// The median of the rounds that know it.
     package var serverCPU: Double? {
         let known = samples.compactMap(\.serverCPUMicroseconds)
@@ -87,6 +92,8 @@ package struct BenchRatio: Hashable, Sendable {
     package var point: WorkloadPoint
     package var localioToRaw: Double?
     package var localioToRPC: Double?
+    /// Of buffered runs.
+    package var localioToDirect: Double?
 }
 
 /// One run: what was measured, where, and how it compares.
@@ -133,6 +140,8 @@ package struct BenchReport: Sendable {
     package var misalignment: Int
     package var rounds: Int
     package var results: [BenchResult]
+    /// nil: unbuffered.
+    package var buffered: BufferedOptions?
     /// nil if no localio road ran.
     package var context: Context?
     /// Lines about what was left out and why.
@@ -140,7 +149,8 @@ package struct BenchReport: Sendable {
 
     package init(
         host: Host, server: String, seed: UInt64, fileSize: Int, misalignment: Int, rounds: Int,
-        results: [BenchResult], context: Context?, notes: [String]
+        results: [BenchResult], buffered: BufferedOptions? = nil, context: Context?,
+        notes: [String]
     ) {
         self.host = host
         self.server = server
@@ -149,6 +159,7 @@ package struct BenchReport: Sendable {
         self.misalignment = misalignment
         self.rounds = rounds
         self.results = results
+        self.buffered = buffered
         self.context = context
         self.notes = notes
     }
@@ -167,7 +178,8 @@ package struct BenchReport: Sendable {
         points.map { point in
             BenchRatio(
                 point: point, localioToRaw: ratio(point, .localio, .raw),
-                localioToRPC: ratio(point, .localio, .rpc))
+                localioToRPC: ratio(point, .localio, .rpc),
+                localioToDirect: ratio(point, .localio, .direct))
         }
     }
 

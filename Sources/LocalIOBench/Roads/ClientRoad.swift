@@ -6,10 +6,53 @@ internal import Logging
 internal import NFSClient
 internal import SystemPackage
 
+/// A road that goes through a client of ours.
+protocol ClientRoadSession: RoadSession {
+    var client: LocalIOClient { get }
+    func setSize(_ size: Int) throws(BenchError)
+}
+
+extension ClientRoadSession {
+    /// "local (nonce_file)", or "remote: reason".
+    var locality: String { ClientSession.text(client.locality) }
+
+    var isLocal: Bool { if case .local = client.locality { true } else { false } }
+
+    var context: BenchReport.Context {
+        let engine = client.statistics().engine
+        var flusher = "active"
+        var reason: String?
+        if case .degraded(let why) = engine.context { (flusher, reason) = ("degraded", why) }
+        return BenchReport.Context(
+            ioFlusher: flusher, ioFlusherReason: reason,
+            engine: engine.kind == .threads ? "threads" : "io_uring", locality: locality)
+    }
+
+    /// On the rpc road everything goes by RPC because it was asked to: that is no fall-back.
+    var fallbacks: [String: Int] {
+        guard road == .localio else { return [:] }
+        let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
+        return Dictionary(uniqueKeysWithValues: counts)
+    }
+
+    /// Removes a file that the session itself made, and disconnects.
+    func disconnect(removing created: String?) {
+        if let created {
+            do throws(RPCError) {
+                let session = client.session
+                _ = try session.performBlocking(.remove(session.root, created))
+            } catch {
+                BenchCommand.complain("cannot remove \(created) at \(client.url): \(error)")
+            }
+        }
+        client.closeBlocking()
+    }
+}
+
 /// A connected client with the measured file open; each job gets a channel of its own.
-final class ClientSession: RoadSession {
+final class ClientSession: ClientRoadSession {
     let road: BenchRoad
-    private let client: LocalIOClient
+    let client: LocalIOClient
     private let file: LocalIOFile
     /// The file's name if this session made it: then it also removes it.
     private let created: String?
@@ -38,7 +81,7 @@ final class ClientSession: RoadSession {
     /// Connects with time-outs after which a dead server is an error rather than a wait.
     static func connect(
         _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local,
-        agent: AgentChoice = AgentChoice()
+        agent: AgentChoice = AgentChoice(), cacheByteCount: Int? = nil
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
@@ -50,6 +93,7 @@ final class ClientSession: RoadSession {
         configuration.locality = locality
         configuration.misalignment = policy
         agent.apply(to: &configuration)
+        if let cacheByteCount { configuration.cache.byteCount = cacheByteCount }
         configuration.session.recovery = .soft(retries: 1)
         configuration.session.requestTimeout = .seconds(6)
         configuration.session.connectTimeout = .seconds(4)
@@ -76,33 +120,11 @@ final class ClientSession: RoadSession {
         return root
     }
 
-    /// "local (nonce_file)", or "remote: reason".
-    var locality: String { Self.text(client.locality) }
-
     static func text(_ locality: Locality) -> String {
         switch locality {
         case .local(let proof): "local (\(proof.rawValue))"
         case .remote(let reason): "remote: \(reason.explanation)"
         }
-    }
-
-    var isLocal: Bool { if case .local = client.locality { true } else { false } }
-
-    var context: BenchReport.Context {
-        let engine = client.statistics().engine
-        var flusher = "active"
-        var reason: String?
-        if case .degraded(let why) = engine.context { (flusher, reason) = ("degraded", why) }
-        return BenchReport.Context(
-            ioFlusher: flusher, ioFlusherReason: reason,
-            engine: engine.kind == .threads ? "threads" : "io_uring", locality: locality)
-    }
-
-    /// On the rpc road everything goes by RPC because it was asked to: that is no fall-back.
-    var fallbacks: [String: Int] {
-        guard road == .localio else { return [:] }
-        let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
-        return Dictionary(uniqueKeysWithValues: counts)
     }
 
     func run(_ job: Job) throws(BenchError) -> JobResult {
@@ -125,15 +147,7 @@ final class ClientSession: RoadSession {
     func close() {
         // What matters was committed; a server that has gone cannot be told goodbye.
         do throws(LocalIOError) { try file.closeBlocking() } catch {}
-        if let created {
-            do throws(RPCError) {
-                let session = client.session
-                _ = try session.performBlocking(.remove(session.root, created))
-            } catch {
-                BenchCommand.complain("cannot remove \(created) at \(client.url): \(error)")
-            }
-        }
-        client.closeBlocking()
+        disconnect(removing: created)
     }
 }
 

@@ -9,6 +9,8 @@ struct RoundTotals: Sendable {
     var nanoseconds: UInt64 = 0
     var cpuNanoseconds: UInt64 = 0
     var serverCPUNanoseconds: UInt64?
+    /// The most this process had resident meanwhile.
+    var peakResidentBytes = 0
 }
 
 /// Collects the jobs' outcomes; the first failure wins.
@@ -42,6 +44,7 @@ enum JobRunner {
     ) throws(BenchError) -> RoundTotals {
         let board = JobBoard()
         var totals = RoundTotals()
+        ProcessUse.resetPeak()
         let serverBefore = serverCPU()
         let cpuBefore = clinux_process_cpu_nanoseconds()
         let start = monotonicNanoseconds()
@@ -72,6 +75,7 @@ enum JobRunner {
             totals.serverCPUNanoseconds = after &- before
         }
         totals.result = result
+        totals.peakResidentBytes = ProcessUse.peakResidentBytes
         return totals
     }
 }
@@ -88,6 +92,7 @@ extension RoundTotals {
             bytesPerSecond: Double(result.bytes) / seconds,
             p50: microseconds(50), p99: microseconds(99), p999: microseconds(99.9),
             cpuMicroseconds: Double(cpuNanoseconds) / operations / 1000,
-            serverCPUMicroseconds: serverCPUNanoseconds.map { Double($0) / operations / 1000 })
+            serverCPUMicroseconds: serverCPUNanoseconds.map { Double($0) / operations / 1000 },
+            peakResidentBytes: peakResidentBytes)
     }
 }

@@ -6,13 +6,15 @@ internal import SystemPackage
 
 /// Opens the file with O_DIRECT; each job gets a ring of its own.
 final class RawSession: RoadSession {
-    let road = BenchRoad.raw
+    let road: BenchRoad
     let geometry: DirectGeometry
     private let descriptor: Descriptor
     private let path: FilePath
 
-    init(path: FilePath) throws(BenchError) {
+    /// - Parameter road: `raw`, or `direct` of a buffered run.
+    init(path: FilePath, road: BenchRoad) throws(BenchError) {
         self.path = path
+        self.road = road
         do {
             descriptor = try Descriptor(path: path, flags: O_RDWR | Descriptor.directFlag)
         } catch {
@@ -51,9 +53,9 @@ final class RawSession: RoadSession {
     func refusal(blockSize: Int) -> String? {
         let unit = geometry.offsetAlignment
         if blockSize % unit == 0 && (blockSize % 4096 == 0 || 4096 % blockSize == 0) { return nil }
-        return "--bs \(ByteSize.text(blockSize)): raw uses O_DIRECT, which here takes \(unit)-byte "
+        return "--bs \(ByteSize.text(blockSize)): \(road.rawValue) uses O_DIRECT, which here takes \(unit)-byte "
             + "units that do not straddle 4096-byte pages; use 4k or a multiple, "
-            + "or leave raw out with --road localio,rpc"
+            + "or leave \(road.rawValue) out with --road localio,rpc"
     }
 }
 

@@ -24,6 +24,10 @@ protocol RoadDriver: ~Copyable {
 protocol RoadSession: AnyObject, Sendable {
     var road: BenchRoad { get }
 
+    /// Comes before each round and each reading of the whole file, outside the measured time.
+    /// - Parameter cold: forgets what this road has cached of the file.
+    func begin(cold: Bool) throws(BenchError)
+
     /// Runs one job on the calling thread.
     func run(_ job: Job) throws(BenchError) -> JobResult
 
@@ -34,4 +38,8 @@ protocol RoadSession: AnyObject, Sendable {
     var fallbacks: [String: Int] { get }
 
     func close()
+}
+
+extension RoadSession {
+    func begin(cold: Bool) throws(BenchError) {}
 }

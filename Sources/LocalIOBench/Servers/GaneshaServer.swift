@@ -12,6 +12,9 @@ package final class GaneshaServer: NFSServerFixture {
         var mapper: PortMapper?
         var ports = (nfs: 0, mount: 0)
         var stopped = false
+        /// Every directory that was ever exported, in the order of its number.
+        var known: [String] = []
+        var exported: [String] = []
     }
 
     package let name = "ganesha"
@@ -37,24 +40,25 @@ package final class GaneshaServer: NFSServerFixture {
     }
 
     /// Starts Ganesha and waits until it answers.
+    /// - Parameter others: directories to export besides, with the same options.
     package init(
-        exporting exportDirectory: FilePath, options: ExportOptions = ExportOptions()
+        exporting exportDirectory: FilePath, others: [FilePath] = [],
+        options: ExportOptions = ExportOptions()
     ) throws(BenchError) {
         if let reason = Self.unavailableReason { throw BenchError(reason) }
-        let resolved = try Files.resolve(exportDirectory.string)
-        guard Files.isDirectory(resolved) else {
-            throw BenchError("\(exportDirectory): not a directory; give one to export")
-        }
-        guard !resolved.contains(where: { "\"@\\\n".contains($0) }) else {
-            throw BenchError("\(resolved): Ganesha cannot export a path with \" @ \\ or a newline")
-        }
-        self.exportDirectory = FilePath(resolved)
+        var resolved: [String] = []
+        for directory in [exportDirectory] + others { try resolved.append(Self.resolve(directory)) }
+        self.exportDirectory = FilePath(resolved[0])
         self.options = options
         directory = try TemporaryDirectory(mode: 0o700)
         createdRunDirectory = !Files.exists("/run/ganesha")
         do {
             let mapper = try PortMapper()
-            state.withLock { $0.mapper = mapper }
+            let exported = resolved
+            state.withLock { state in
+                state.mapper = mapper
+                state.exported = exported
+            }
             try start(fresh: true)
         } catch {
             stop()
@@ -63,6 +67,28 @@ package final class GaneshaServer: NFSServerFixture {
     }
 
     deinit { stop() }
+
+    private static func resolve(_ directory: FilePath) throws(BenchError) -> String {
+        let resolved = try Files.resolve(directory.string)
+        guard Files.isDirectory(resolved) else {
+            throw BenchError("\(directory): not a directory; give one to export")
+        }
+        guard !resolved.contains(where: { "\"@\\\n".contains($0) }) else {
+            throw BenchError("\(resolved): Ganesha cannot export a path with \" @ \\ or a newline")
+        }
+        return resolved
+    }
+
+    /// Exports these directories from now on and no others: edits the configuration and sends
+    /// SIGHUP; Ganesha takes a moment.
+    package func export(_ directories: [FilePath]) throws(BenchError) {
+        var resolved: [String] = []
+        for directory in directories { try resolved.append(Self.resolve(directory)) }
+        let exported = resolved
+        state.withLock { $0.exported = exported }
+        try writeConfiguration()
+        state.withLock { $0.process }?.signal(SIGHUP)
+    }
 
     package var url: String {
         let ports = state.withLock { $0.ports }
@@ -129,16 +155,30 @@ package final class GaneshaServer: NFSServerFixture {
         }
     }
 
+    private func writeConfiguration() throws(BenchError) {
+        let base = directory.path.string
+        let (ports, exports) = state.withLock { state in
+            for path in state.exported where !state.known.contains(path) {
+                state.known.append(path)
+            }
+            let exports = state.exported.map { path in
+                (number: (state.known.firstIndex(of: path) ?? 0) + 1, directory: path)
+            }
+            return (state.ports, exports)
+        }
+        let configuration = GaneshaTemplate.filled(
+            [
+                "NFS_PORT": String(ports.nfs), "MOUNT_PORT": String(ports.mount), "STATE": base,
+                "ACCESS": options.readOnly ? "RO" : "RW", "SQUASH": options.squash.rawValue,
+                "ATTRIBUTE_SECONDS": String(options.attributeSeconds),
+            ], exports: exports)
+        try Files.write(configuration, to: base + "/ganesha.conf")
+    }
+
     private func startOnce() throws(BenchError) {
         let base = directory.path.string
         let ports = state.withLock { $0.ports }
-        let configuration = GaneshaTemplate.filled([
-            "NFS_PORT": String(ports.nfs), "MOUNT_PORT": String(ports.mount), "STATE": base,
-            "EXPORT": exportDirectory.string, "ACCESS": options.readOnly ? "RO" : "RW",
-            "SQUASH": options.squash.rawValue,
-            "ATTRIBUTE_SECONDS": String(options.attributeSeconds),
-        ])
-        try Files.write(configuration, to: base + "/ganesha.conf")
+        try writeConfiguration()
         if !Files.exists(base + "/recovery") { try Files.makeDirectory(base + "/recovery") }
         guard let program = ChildProcess.find("ganesha.nfsd") else {
             throw BenchError("NFS-Ganesha is not installed; run Config/setup.sh")

@@ -5,9 +5,29 @@
 package enum GaneshaTemplate {
     /// Replaces `@NAME@` by the value for each name.
     package static func filled(_ values: [String: String]) -> String {
+        fill(text[...], values)
+    }
+
+    private static func fill(_ text: Substring, _ values: [String: String]) -> String {
         text.split(separator: "@", omittingEmptySubsequences: false).enumerated().map { part in
             part.offset % 2 == 0 ? String(part.element) : values[String(part.element)] ?? ""
         }.joined()
+    }
+
+    /// The same with its EXPORT block once for each directory, under the number beside it.
+    package static func filled(
+        _ values: [String: String], exports: [(number: Int, directory: String)]
+    ) -> String {
+        guard let start = text.firstRange(of: "EXPORT {")?.lowerBound,
+            let end = text[start...].firstRange(of: "\n}\n")?.upperBound
+        else { return filled(values) }
+        let blocks = exports.map { export in
+            var values = values
+            values["EXPORT"] = export.directory
+            let number = "Export_Id = \(export.number);"
+            return fill(text[start..<end].replacing("Export_Id = 1;", with: number), values)
+        }
+        return fill(text[..<start], values) + blocks.joined() + fill(text[end...], values)
     }
 
     package static let text = """

@@ -13,12 +13,20 @@ package enum AccessPattern: String, CaseIterable, Sendable {
 
 /// The ways to the file's bytes that are compared.
 package enum BenchRoad: String, CaseIterable, Sendable {
-    /// io_uring with O_DIRECT on the file itself: what the machine can do.
+    /// io_uring with O_DIRECT on the file itself: what the machine can do. Buffered: pread and
+    /// pwrite through the kernel's page cache.
     case raw
     /// Our client with local I/O on.
     case localio
     /// The same client with locality off: loopback NFS.
     case rpc
+    /// Of buffered runs: io_uring with O_DIRECT and 16 in flight, whatever the depth.
+    case direct
+
+    /// Goes through a client of ours.
+    package var isClient: Bool { self == .localio || self == .rpc }
+    /// What `direct` keeps in flight.
+    package static let directDepth = 16
 }
 
 /// One cell of the matrix; every road runs it.

@@ -1,7 +1,6 @@
-// A file system of its own on zram or a loop device, for tests that need XFS, a small disk or a
-// device without latency; unmounted and detached afterwards, also on failure.
+// A file system of its own on zram or a loop device, where XFS, a small or slow disk or a device
+// without latency is needed; unmounted and detached afterwards, also on failure.
 internal import Glibc
-package import LocalIOBench
 package import SystemPackage
 internal import Threads
 
@@ -23,6 +22,7 @@ package final class BlockFixture: Sendable {
     private struct State {
         var zram: Int?
         var loop: String?
+        var device: String?
         var mounted = false
         var token: Cleanup.Token?
     }
@@ -61,7 +61,10 @@ package final class BlockFixture: Sendable {
             let quiet = kind == .xfs ? ["-q", "-f"] : ["-q", "-F", "-m", "0"]
             try ChildProcess.mustRun("/sbin/mkfs.\(kind.rawValue)", quiet + [node])
             try ChildProcess.mustRun("/bin/mount", ["-t", kind.rawValue, node, path.string])
-            state.withLock { $0.mounted = true }
+            state.withLock { state in
+                state.mounted = true
+                state.device = node
+            }
             _ = unsafe chmod(path.string, 0o777)
         } catch {
             remove()
@@ -70,6 +73,14 @@ package final class BlockFixture: Sendable {
     }
 
     deinit { remove() }
+
+    /// The block device's number as sysfs writes it, such as "7:0"; nil after `remove`.
+    package var deviceNumber: String? {
+        guard let node = state.withLock({ $0.device }), let name = node.split(separator: "/").last
+        else { return nil }
+        let text = Files.text(at: "/sys/block/\(name)/dev")
+        return text?.split(separator: "\n").first.map(String.init)
+    }
 
     private func attach(_ device: Device, byteCount: Int) throws(BenchError) -> String {
         switch device {

@@ -1,6 +1,6 @@
 // The target of libFuzzer: the hand-off's decoder and assembler on any bytes. Built by run.sh.
 @_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzAgentMessages(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
+public func fuzzMessages(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     let input = Array(UnsafeBufferPointer(start: bytes, count: count))
     if let message = try? AgentMessage.decode(input) {
         let again = try? AgentMessage.decode(Array(message.encoded().dropFirst(4)))

@@ -1,0 +1,125 @@
+// Files that are read and written by calls that block, behind the measuring loop: the kernel's
+// page cache and the client's are measured by the same calls.
+internal import Glibc
+internal import LocalIO
+internal import SystemPackage
+
+/// An open file. Results are bytes (or 0 from `commit`), or a negative errno.
+protocol BlockingFile: AnyObject, Sendable {
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int
+    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int
+    /// fsync.
+    func commit() -> Int
+    func close() -> Int
+}
+
+/// A file of the local file system, through the kernel's page cache.
+final class PlainFile: BlockingFile {
+    private let descriptor: FileDescriptor
+
+    init(path: FilePath, create: Bool = false) throws(BenchError) {
+        do {
+            descriptor = try .open(
+                path, .readWrite, options: create ? [.create] : [],
+                permissions: .ownerReadWrite)
+        } catch { throw BenchError("raw: cannot open \(path): \(error)") }
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
+        let count = unsafe pread(
+            descriptor.rawValue, buffer.baseAddress, buffer.count, Int(offset))
+        return count < 0 ? -Int(errno) : count
+    }
+
+    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int {
+        let count = unsafe pwrite(
+            descriptor.rawValue, buffer.baseAddress, buffer.count, Int(offset))
+        return count < 0 ? -Int(errno) : count
+    }
+
+    func commit() -> Int { fsync(descriptor.rawValue) == 0 ? 0 : -Int(errno) }
+
+    func close() -> Int { Glibc.close(descriptor.rawValue) == 0 ? 0 : -Int(errno) }
+
+    /// Forgets what the kernel has cached of the file; what is dirty is written first.
+    func dropCached() {
+        _ = commit()
+        posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_DONTNEED)
+    }
+}
+
+/// A file of an export, through the client's page cache.
+final class CachedFile: BlockingFile {
+    private let file: BufferedFile
+
+    init(_ file: BufferedFile) { self.file = file }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
+        do throws(LocalIOError) {
+            return try unsafe file.readBlocking(into: buffer, at: offset)
+        } catch { return -Int(error.errno.rawValue) }
+    }
+
+    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int {
+        do throws(LocalIOError) {
+            return try unsafe file.writeBlocking(from: buffer, at: offset)
+        } catch { return -Int(error.errno.rawValue) }
+    }
+
+    func commit() -> Int {
+        do throws(LocalIOError) {
+            try file.commitBlocking()
+            return 0
+        } catch { return -Int(error.errno.rawValue) }
+    }
+
+    func close() -> Int {
+        do throws(LocalIOError) {
+            try file.closeBlocking()
+            return 0
+        } catch { return -Int(error.errno.rawValue) }
+    }
+}
+
+/// Does each I/O as it is submitted, so that the loop times the blocking call; every so many
+/// writes one of them carries an fsync.
+struct BlockingDriver<File: BlockingFile>: RoadDriver, ~Copyable {
+    private let file: File
+    private let fsyncEvery: Int?
+    private var unsynced = 0
+    private var done: (slot: Int, outcome: Int)?
+
+    init(file: File, fsyncEvery: Int?) {
+        self.file = file
+        self.fsyncEvery = fsyncEvery
+    }
+
+    mutating func submit(
+        slot: Int, isWrite: Bool, buffer: UnsafeMutableRawBufferPointer, offset: UInt64
+    ) -> Bool {
+        guard done == nil else { return false }
+        var outcome =
+            isWrite
+            ? unsafe file.write(from: UnsafeRawBufferPointer(buffer), at: offset)
+            : unsafe file.read(into: buffer, at: offset)
+        if isWrite, let fsyncEvery {
+            unsynced += 1
+            if unsynced >= fsyncEvery {
+                unsynced = 0
+                let status = file.commit()
+                if status < 0 { outcome = status }
+            }
+        }
+        done = (slot, outcome)
+        return true
+    }
+
+    mutating func reap(timeout: Duration, _ body: (Int, Int) -> Void) -> Int {
+        guard let (slot, outcome) = done else { return 0 }
+        done = nil
+        body(slot, outcome)
+        return 1
+    }
+
+    mutating func abandon(inFlight: Int) -> Bool { true }
+}
