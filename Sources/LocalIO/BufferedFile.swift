@@ -119,6 +119,14 @@ public final class BufferedFile: Sendable {
         clientCache.cache.setStamp(file, FileStamp(try base.attributesBlocking()))
     }
 
+    /// Writes back all that is dirty and waits, without making it durable; for tests.
+    package func flushPages() throws(LocalIOError) {
+        try checkOpen()
+        do throws(CacheError) {
+            try clientCache.cache.flush(file)
+        } catch { throw failure(error, "flush of \(path)") }
+    }
+
     /// Drops what is cached of the file and not dirty, for measurements that want it cold.
     package func dropCached() throws(LocalIOError) {
         try checkOpen()

@@ -55,7 +55,10 @@ final class CacheBacking: CacheWorld, @unchecked Sendable {
 
     private func backer(of file: CacheFileID, isWrite: Bool) -> LocalIOFile? {
         backers.withLock { backers in
-            for backer in backers[Int(file.slot)] {
+            // By index: a loop over the array allocates in unoptimized builds (Swift 6.3).
+            let slot = Int(file.slot)
+            for index in 0..<backers[slot].count {
+                let backer = backers[slot][index]
                 if isWrite ? backer.access.canWrite : backer.access.canRead { return backer }
             }
             return nil

@@ -141,6 +141,17 @@ func writeAll(_ text: String, to descriptor: Int32) {
 }
 
 extension BenchCommand {
+    /// A slow disk until it is unmounted.
+    package static func serveSlowDisk(directory: String, byteCount: Int, rate: Int) -> Int32 {
+        do throws(BenchError) {
+            try SlowDisk.serve(at: directory, byteCount: byteCount, rate: max(rate, 1))
+            return 0
+        } catch {
+            complain(error.message)
+            return 1
+        }
+    }
+
     /// The embedded server until SIGTERM; its parent watches the port file.
     package static func serve(directory: String, port: Int, portFile: String) -> Int32 {
         let server = EmbeddedServer(ServerConfiguration(directory: directory, port: port))

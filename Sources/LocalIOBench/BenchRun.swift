@@ -169,8 +169,8 @@ package final class BenchRun {
         if plan.buffered != nil, asked.contains(.raw) {
             raw = try PlainSession(path: file.path, fsyncEvery: plan.buffered?.fsyncEvery)
         }
-        guard let road = plan.buffered == nil ? BenchRoad.raw : asked.first(where: { $0 == .direct })
-        else { return }
+        let road: BenchRoad = plan.buffered == nil ? .raw : .direct
+        guard asked.contains(road) else { return }
         let session = try RawSession(path: file.path, road: road)
         for point in plan.points where plan.misalignment == 0 {
             if let reason = session.refusal(blockSize: point.blockSize) {

@@ -248,7 +248,7 @@ extension CacheState {
     }
 
     private mutating func startFill(_ file: Int32, first: Int32, count: Int32) {
-        for frame in first..<first + count { pages[frame].isFilling = true }
+        for frame in Numbers(first, count) { pages[frame].isFilling = true }
         readsInFlight += 1
         files.update(file) { $0.requestsInFlight += 1 }
         _ = takeRequest(
@@ -263,7 +263,7 @@ extension CacheState {
         let record = requests[request]
         readsInFlight -= 1
         files.update(record.file) { $0.requestsInFlight -= 1 }
-        for frame in record.frame..<record.frame + record.count {
+        for frame in Numbers(record.frame, record.count) {
             pages[frame].isFilling = false
             if result >= 0 {
                 pages[frame].valid = .page

@@ -174,7 +174,7 @@ extension CacheState {
         let head = files[file].dirty.head
         if head != none, pages[head].epoch <= epoch { return false }
         guard files[file].requestsInFlight > 0 else { return true }
-        for index in 0..<Int32(requests.count) {
+        for index in Numbers(0, Int32(requests.count)) {
             let request = requests[index]
             if request.isInUse, request.isWrite, request.file == file, request.epoch <= epoch {
                 return false

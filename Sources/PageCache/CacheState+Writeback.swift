@@ -13,14 +13,14 @@ extension CacheState {
         }
     }
 
-    /// Bytes of writeback that may be in flight when a request of this file is added: what drains
-    /// in the latency target while other files are flushed, and several times that while nobody
-    /// waits, since a deep queue is a fast one (blk-wbt's idea).
+    /// Bytes of writeback that may be in flight when a request of this file is added: few while
+    /// other files are flushed, whose fsyncs wait behind them (blk-wbt's idea).
     func bytesInFlightLimit(_ file: Int32) -> Int {
-        let target = throttle.rate * Double(configuration.latencyTarget) / 1e9
+        let isWatched = isWatched(file)
+        let time = isWatched ? configuration.latencyTarget : configuration.quietLatencyTarget
         let most = requests.count * configuration.maximumRequestPages * pageByteCount
-        let wanted = isWatched(file) ? target : target * 8
-        return min(max(Int(wanted), 256 * 1024), most)
+        let wanted = Int(throttle.rate * Double(time) / 1e9)
+        return min(max(wanted, isWatched ? 128 * 1024 : 256 * 1024), most)
     }
 
     /// Whether another file was flushed lately and so will be again soon.
@@ -104,14 +104,14 @@ extension CacheState {
         var first = seed
         var last = seed
         if sendable(seed) == .page {
-            let most = min(
-                currentRequestPages, max(bytesInFlightLimit(file) / 4 / pageByteCount, 16))
+            let share = bytesInFlightLimit(file) / 4 / pageByteCount
+            let most = min(currentRequestPages, max(share, 16))
             while Int(last - first) + 1 < most, joins(first - 1, seed, first) { first -= 1 }
             while Int(last - first) + 1 < most, joins(last + 1, seed, first) { last += 1 }
         }
         let range = sendable(seed)
         var epoch = UInt64.max
-        for frame in first...last {
+        for frame in Numbers(first, last - first + 1) {
             epoch = min(epoch, pages[frame].epoch)
             pages[frame].sent = sendable(frame)
             if configuration.canary == .skipsWriteback { continue }
@@ -169,7 +169,7 @@ extension CacheState {
         }
         let failure = WriteFailure(errno)
         var isNewFailure = false
-        for frame in record.frame..<record.frame + record.count {
+        for frame in Numbers(record.frame, record.count) {
             let position = Int(frame - record.frame) * pageByteCount
             let isWritten =
                 record.count == 1

@@ -4,7 +4,8 @@
 /// The drain rate and the pauses that follow from it. All times in nanoseconds.
 struct DirtyThrottle {
     /// Bytes a second, of completed writeback while there was some.
-    private(set) var rate: Double = 100 * 1_048_576
+    /// Modest at first: a fast device corrects it in a moment, a slow one would queue it all.
+    private(set) var rate: Double = 16 * 1_048_576
     private var windowStart: UInt64 = 0
     private var windowBytes = 0
     private var isBusy = false

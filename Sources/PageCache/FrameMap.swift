@@ -69,7 +69,7 @@ struct FrameMap: ~Copyable {
     ) -> Int32? {
         let count = Int32(bits.count)
         var index = rover
-        for _ in 0..<count {
+        for _ in Numbers(0, count) {
             if bits[index] != 0 {
                 rover = index
                 return index * 64 + Int32(bits[index].trailingZeroBitCount)

@@ -137,7 +137,7 @@ extension CacheState {
     mutating func tick() -> UInt64? {
         let second: UInt64 = 1_000_000_000
         var wait: UInt64?
-        for file in 0..<Int32(files.count) where files[file].key != 0 {
+        for file in Numbers(0, Int32(files.count)) where files[file].key != 0 {
             if !files[file].failed.isEmpty {
                 let age = clock &- files[file].failedSince
                 if files[file].mayDrop, age >= configuration.errorHold {

@@ -29,9 +29,12 @@ package struct PageCacheConfiguration: Hashable, Sendable {
     package var dirtyAge: UInt64 = 5_000_000_000
     /// How long bytes that the file system had no room for stay, to be tried again.
     package var errorHold: UInt64 = 30_000_000_000
-    /// How much unasked-for writeback may be in flight, as time at the measured drain rate:
-    /// what somebody else's fsync waits for at most.
-    package var latencyTarget: UInt64 = 20_000_000
+    /// How much unasked-for writeback may be in flight while other files are flushed, as time at
+    /// the measured drain rate. An fsync waits for it more than once: for its data, for the
+    /// journal, for the device's cache.
+    package var latencyTarget: UInt64 = 5_000_000
+    /// The same while nobody flushes anything: a deep queue is a fast one.
+    package var quietLatencyTarget: UInt64 = 160_000_000
     /// Writers wait for a page in writeback instead of changing it under the device: RAID, zram
     /// and checksumming file systems read a page twice.
     package var stablePages = true

@@ -13,6 +13,7 @@ struct Bench: ParsableCommand {
             """,
         subcommands: [
             Run.self, Writeback.self, Probe.self, Open.self, TryFiles.self, ServeEmbedded.self,
+            ServeSlowDisk.self,
         ],
         defaultSubcommand: Run.self)
 }
@@ -108,8 +109,8 @@ struct Writeback: ParsableCommand {
         abstract: "Big buffered writers beside one small file that is fsynced in a loop.",
         discussion: """
             Reports each side's progress, fsync latency idle and under load, dirty and writeback \
-            bytes, throttling and resident memory. As root the device can be slowed and the \
-            memory limited by control groups.
+            bytes, throttling and resident memory. As root the device can be slowed, and the \
+            memory limited by a control group.
             """)
 
     @Option(help: "One of raw (the kernel's page cache), localio, rpc. Default: localio.")
@@ -136,7 +137,7 @@ struct Writeback: ParsableCommand {
     var fileSystem: String?
     @Option(
         name: .customLong("device-limit"),
-        help: "Slow that file system's device to so many bytes a second, such as 20m.")
+        help: "Put it on a disk in memory that takes so many bytes a second, such as 20m.")
     var deviceLimit: String?
     @Option(
         name: .customLong("memory-limit"),
@@ -249,6 +250,21 @@ struct ServeEmbedded: ParsableCommand {
 
     func run() throws {
         Glibc.exit(BenchCommand.serve(directory: directory, port: port, portFile: portFile))
+    }
+}
+
+/// A disk at a steady rate, likewise.
+struct ServeSlowDisk: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: SlowDisk.subcommand, shouldDisplay: false)
+
+    @Argument var directory: String
+    @Option var size: Int
+    @Option var rate: Int
+
+    func run() throws {
+        Glibc.exit(
+            BenchCommand.serveSlowDisk(directory: directory, byteCount: size, rate: rate))
     }
 }
 

@@ -33,6 +33,22 @@ import Testing
         Case(arguments: ["--server", "nfs://"], status: 64, says: "nfs://"),
         Case(arguments: ["--seed", "x"], status: 64, says: "--seed 'x'"),
         Case(arguments: ["--offset-misalign", "2m"], status: 64, says: "below 1m"),
+        Case(arguments: ["--cache", "8m"], status: 64, says: "--cache: only with --buffered"),
+        Case(arguments: ["--cold"], status: 64, says: "--cold: only with --buffered"),
+        Case(arguments: ["--road", "direct"], status: 64, says: "only with --buffered"),
+        Case(
+            arguments: ["--buffered", "--iodepth", "16"], status: 64,
+            says: "--iodepth 16: --buffered makes one blocking call at a time"),
+        Case(
+            arguments: ["--buffered", "--fsync-every", "0"], status: 64, says: "--fsync-every '0'"),
+        Case(arguments: ["writeback", "--writers", "x"], status: 64, says: "--writers 'x'"),
+        Case(
+            arguments: ["writeback", "--device-limit", "20m"], status: 64,
+            says: "give --file-system ext4 or xfs"),
+        Case(arguments: ["writeback", "--file-system", "fat"], status: 64, says: "ext4, xfs"),
+        Case(
+            arguments: ["writeback", "--directory", "/nonexistent"], status: 1,
+            says: "no such directory"),
         Case(arguments: ["--no-such-option"], status: 64, says: "--no-such-option"),
         Case(arguments: ["probe"], status: 64, says: "url"),
         Case(arguments: ["probe", "http://x/"], status: 64, says: "nfs://host/export"),
@@ -68,7 +84,7 @@ import Testing
         let options = [
             "--rw", "--bs", "--iodepth", "--numjobs", "--size", "--runtime", "--rounds", "--road",
             "--policy", "--offset-misalign", "--server", "--directory", "--seed", "--verify",
-            "--format", "--output",
+            "--format", "--output", "--buffered", "--fsync-every", "--cache", "--cold",
         ]
         for option in options { #expect(run.output.contains(option)) }
         #expect(!run.output.contains(EmbeddedServerProcess.subcommand))

@@ -49,6 +49,69 @@ import Testing
         #expect(["io_uring", "threads"].contains(context["engine"] as? String))
     }
 
+    /// Every road sees what every other road wrote, whichever page caches lie between.
+    @Test func bufferedRoadsAgree() throws {
+        let run = try BenchProgram.run(
+            Self.quick([
+                "--buffered", "--rw", "write,randrw", "--bs", "16k", "--fsync-every", "32",
+                "--cache", "4m", "--road", "raw,localio,rpc,direct", "--format", "json",
+                "--numjobs", "2", "--verify",
+            ]))
+        #expect(run.status == 0, "\(run.output)")
+        let root = try JSONSerialization.jsonObject(with: Data(run.output.utf8))
+        let report = try #require(root as? [String: Any])
+        let buffered = try #require(report["buffered"] as? [String: Any])
+        #expect(buffered["cache"] as? Int == 4 << 20)
+        #expect(buffered["fsync_every"] as? Int == 32)
+        let results = try #require(report["results"] as? [[String: Any]])
+        #expect(results.count == 2 * 4)
+        for result in results {
+            #expect(result["verified"] as? Bool == true)
+            #expect(try #require(result["rss_peak_bytes"] as? Int) > 4 << 20)
+        }
+        let ratios = try #require(report["ratios"] as? [[String: Any]])
+        #expect(ratios.allSatisfy { $0["localio_to_direct"] is Double })
+    }
+
+    @Test(arguments: ["raw", "localio", "rpc"])
+    func writebackReportsBothSides(road: String) throws {
+        let run = try BenchProgram.run([
+            "writeback", "--road", road, "--writers", "2", "--size", "1m", "--bs", "64k",
+            "--cache", "4m", "--idle", "100ms", "--runtime", "300ms", "--json",
+        ])
+        #expect(run.status == 0, "\(run.output)")
+        let root = try JSONSerialization.jsonObject(with: Data(run.output.utf8))
+        let report = try #require(root as? [String: Any])
+        #expect(report["schema"] as? Int == 1)
+        #expect(report["road"] as? String == road)
+        let writers = try #require(report["writer_bytes"] as? [Int])
+        #expect(writers.count == 2 && writers.allSatisfy { $0 > 0 })
+        let idle = try #require(report["fsync_idle_us"] as? [String: Double])
+        #expect(idle["count", default: 0] > 0)
+        if road != "raw" {
+            let dirty = try #require(report["dirty_max_bytes"] as? Int)
+            #expect(dirty <= 4 << 20)
+        }
+    }
+
+    /// Disk, mount and control group are gone afterwards.
+    @Test(
+        .enabled(if: Requirement.smallLoopDisk.isMet), .enabled(if: Requirement.fuse.isMet))
+    func aSlowDiskComesAndGoes() throws {
+        let before = Files.text(at: "/proc/self/mounts") ?? ""
+        let run = try BenchProgram.run([
+            "writeback", "--writers", "2", "--size", "1m", "--cache", "4m", "--idle", "100ms",
+            "--runtime", "500ms", "--file-system", "ext4", "--device-limit", "40m",
+        ])
+        #expect(run.status == 0, "\(run.output)")
+        #expect(run.output.contains("device 40m/s"))
+        let after = Files.text(at: "/proc/self/mounts") ?? ""
+        let left = after.split(separator: "\n").filter {
+            $0.contains("localio-slow-disk") && !before.contains($0)
+        }
+        #expect(left.isEmpty, "\(left)")
+    }
+
     @Test(arguments: ["table", "csv", "markdown"])
     func everyFormatHasEveryRoad(format: String) throws {
         let run = try BenchProgram.run(

@@ -12,17 +12,20 @@ package final class BlockFixture: Sendable {
         case ext4
     }
 
-    package enum Device: Sendable {
+    package enum Device: Hashable, Sendable {
         /// Compressed memory: no latency of its own.
         case zram
         /// A file of the temporary directory's disk.
         case loop
+        /// Memory behind a `SlowDisk`; only localio-bench itself can make one.
+        case slow(bytesPerSecond: Int)
     }
 
     private struct State {
+        var slowMount: String?
+        var slowServer: ChildProcess?
         var zram: Int?
         var loop: String?
-        var device: String?
         var mounted = false
         var token: Cleanup.Token?
     }
@@ -61,10 +64,7 @@ package final class BlockFixture: Sendable {
             let quiet = kind == .xfs ? ["-q", "-f"] : ["-q", "-F", "-m", "0"]
             try ChildProcess.mustRun("/sbin/mkfs.\(kind.rawValue)", quiet + [node])
             try ChildProcess.mustRun("/bin/mount", ["-t", kind.rawValue, node, path.string])
-            state.withLock { state in
-                state.mounted = true
-                state.device = node
-            }
+            state.withLock { $0.mounted = true }
             _ = unsafe chmod(path.string, 0o777)
         } catch {
             remove()
@@ -73,14 +73,6 @@ package final class BlockFixture: Sendable {
     }
 
     deinit { remove() }
-
-    /// The block device's number as sysfs writes it, such as "7:0"; nil after `remove`.
-    package var deviceNumber: String? {
-        guard let node = state.withLock({ $0.device }), let name = node.split(separator: "/").last
-        else { return nil }
-        let text = Files.text(at: "/sys/block/\(name)/dev")
-        return text?.split(separator: "\n").first.map(String.init)
-    }
 
     private func attach(_ device: Device, byteCount: Int) throws(BenchError) -> String {
         switch device {
@@ -97,12 +89,38 @@ package final class BlockFixture: Sendable {
             guard unsafe truncate(backing, byteCount) == 0 else {
                 throw .system("cannot extend \(backing)", errno: errno)
             }
-            let output = try ChildProcess.mustRun(
-                "/sbin/losetup", ["--find", "--show", backing])
-            let node = String(output.split(separator: "\n").last ?? "")
-            state.withLock { $0.loop = node }
-            return node
+            return try attachLoop(backing)
+        case .slow(let rate):
+            return try attachLoop(try serveSlowDisk(byteCount: byteCount, rate: rate))
         }
+    }
+
+    private func attachLoop(_ backing: String) throws(BenchError) -> String {
+        let output = try ChildProcess.mustRun("/sbin/losetup", ["--find", "--show", backing])
+        let node = String(output.split(separator: "\n").last ?? "")
+        state.withLock { $0.loop = node }
+        return node
+    }
+
+    /// - Returns: the image's path.
+    private func serveSlowDisk(byteCount: Int, rate: Int) throws(BenchError) -> String {
+        let place = directory.path.string + "/slow"
+        try Files.makeDirectory(place)
+        let log = directory.path.string + "/slow.log"
+        let server = try ChildProcess(
+            try Files.resolve("/proc/self/exe"),
+            [SlowDisk.subcommand, place, "--size", "\(byteCount)", "--rate", "\(rate)"],
+            outputPath: log)
+        state.withLock { state in
+            state.slowServer = server
+            state.slowMount = place
+        }
+        let image = "\(place)/\(SlowDisk.imageName)"
+        let isThere = poll(timeout: .seconds(5)) { Files.exists(image) || !server.isRunning }
+        guard isThere, server.isRunning else {
+            throw BenchError("no slow disk: \(Files.text(at: log) ?? "it does not answer")")
+        }
+        return image
     }
 
     /// Unmounts, detaches and deletes; later calls do nothing. Whoever still has a file open
@@ -126,6 +144,11 @@ package final class BlockFixture: Sendable {
         }
         if let number = was.zram { removeZRAM(number) }
         if let node = was.loop { _ = try? ChildProcess.run("/sbin/losetup", ["-d", node]) }
+        if let mount = was.slowMount { _ = unsafe umount2(mount, Int32(MNT_DETACH)) }
+        if let server = was.slowServer {
+            _ = server.wait(timeout: .seconds(2))
+            server.kill9()
+        }
         directory.remove()
     }
 

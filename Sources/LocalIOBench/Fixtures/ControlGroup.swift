@@ -1,57 +1,44 @@
-// Limits of the kernel's control groups: less memory for this process, a slower block device.
-// Version 1 hierarchies where they are mounted, else version 2.
+// Less memory for this process, by a control group: version 1 where it is mounted, else version 2.
 internal import Glibc
-internal import Threads
 
-/// A hierarchy and this process's group in it.
-private struct Hierarchy {
+/// The memory controller's hierarchy and this process's group in it.
+private struct MemoryHierarchy {
     /// The group's directory.
     let group: String
-    let root: String
     let isVersion2: Bool
 
-    /// nil where the kernel has no such controller.
-    init?(controller: String) {
-        let groups = (Files.text(at: "/proc/self/cgroup") ?? "").split(separator: "\n")
-        func path(_ name: String) -> String? {
-            for line in groups {
-                let fields = line.split(
-                    separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-                guard fields.count == 3 else { continue }
-                if fields[1].split(separator: ",").contains(where: { $0 == name })
-                    || (name.isEmpty && fields[1].isEmpty)
-                {
-                    return String(fields[2])
-                }
-            }
-            return nil
-        }
+    /// nil where the kernel has no memory controller.
+    init?() {
         for line in (Files.text(at: "/proc/self/mounts") ?? "").split(separator: "\n") {
             let fields = line.split(separator: " ").map(String.init)
             guard fields.count > 3 else { continue }
             let mount = fields[1]
-            if fields[2] == "cgroup", fields[3].split(separator: ",").contains(Substring(controller)),
-                let path = path(controller)
-            {
-                self.init(group: mount + (path == "/" ? "" : path), root: mount, isVersion2: false)
-                return
-            }
+            let isFirst =
+                fields[2] == "cgroup" && fields[3].split(separator: ",").contains("memory")
             let known = Files.text(at: mount + "/cgroup.controllers") ?? ""
-            let words = known.split { $0 == " " || $0 == "\n" }
-            if fields[2] == "cgroup2", words.contains(controller == "blkio" ? "io" : controller[...]),
-                let path = path("")
-            {
-                self.init(group: mount + (path == "/" ? "" : path), root: mount, isVersion2: true)
-                return
+            let isSecond =
+                fields[2] == "cgroup2"
+                && known.split(whereSeparator: \.isWhitespace).contains("memory")
+            guard isFirst || isSecond, let path = Self.path(isSecond ? "" : "memory") else {
+                continue
             }
+            group = mount + (path == "/" ? "" : path)
+            isVersion2 = isSecond
+            return
         }
         return nil
     }
 
-    private init(group: String, root: String, isVersion2: Bool) {
-        self.group = group
-        self.root = root
-        self.isVersion2 = isVersion2
+    /// This process's group in the hierarchy of a controller; "" is version 2.
+    private static func path(_ controller: String) -> String? {
+        for line in (Files.text(at: "/proc/self/cgroup") ?? "").split(separator: "\n") {
+            let fields = line.split(
+                separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard fields.count == 3 else { continue }
+            let names = fields[1].split(separator: ",", omittingEmptySubsequences: false)
+            if names.contains(Substring(controller)) { return String(fields[2]) }
+        }
+        return nil
     }
 }
 
@@ -64,13 +51,13 @@ final class MemoryLimit: Sendable {
 
     /// What the process already uses is not moved along; what it gets from now on counts.
     init(byteCount: Int) throws(BenchError) {
-        guard let hierarchy = Hierarchy(controller: "memory") else {
+        guard let hierarchy = MemoryHierarchy() else {
             throw BenchError("--memory-limit: this kernel has no memory control group")
         }
         let home = hierarchy.group
         let group = "\(home)/localio-bench-\(getpid())"
         guard unsafe mkdir(group, 0o755) == 0 else {
-            throw .system("--memory-limit needs a control group of its own in \(home)", errno: errno)
+            throw .system("--memory-limit: cannot make a control group in \(home)", errno: errno)
         }
         self.home = home
         self.group = group
@@ -102,59 +89,6 @@ final class MemoryLimit: Sendable {
         _ = try? Files.set("\(getpid())", at: "\(home)/cgroup.procs")
         // What was charged to the group is uncharged in its own time.
         _ = poll(timeout: .seconds(1)) { unsafe rmdir(group) == 0 || errno == ENOENT }
-    }
-}
-
-/// A block device that takes only so many bytes a second, from whoever writes and reads it.
-final class DeviceLimit: Sendable {
-    private let token: Cleanup.Token
-    private let files: [(path: String, reset: String)]
-
-    /// - Parameter device: its number, such as "7:0".
-    init(device: String, bytesPerSecond: Int) throws(BenchError) {
-        guard let hierarchy = Hierarchy(controller: "blkio") else {
-            throw BenchError("--device-limit: this kernel has no blkio or io control group")
-        }
-        var files: [(path: String, value: String, reset: String)] = []
-        if hierarchy.isVersion2 {
-            files.append(
-                (
-                    "\(hierarchy.group)/io.max",
-                    "\(device) wbps=\(bytesPerSecond) rbps=\(bytesPerSecond)",
-                    "\(device) wbps=max rbps=max"
-                ))
-        } else {
-            // The kernel's own writeback and the file system's journal belong to the root group.
-            for group in Set([hierarchy.group, hierarchy.root]) {
-                for direction in ["read", "write"] {
-                    files.append(
-                        (
-                            "\(group)/blkio.throttle.\(direction)_bps_device",
-                            "\(device) \(bytesPerSecond)", "\(device) 0"
-                        ))
-                }
-            }
-        }
-        let resets = files.map { (path: $0.path, reset: $0.reset) }
-        self.files = resets
-        token = Cleanup.register { Self.lift(resets) }
-        for file in files {
-            do throws(BenchError) {
-                try Files.set(file.value, at: file.path)
-            } catch {
-                remove()
-                throw BenchError("--device-limit: \(error.message)")
-            }
-        }
-    }
-
-    func remove() {
-        Cleanup.cancel(token)
-        Self.lift(files)
-    }
-
-    private static func lift(_ files: [(path: String, reset: String)]) {
-        for file in files { _ = try? Files.set(file.reset, at: file.path) }
     }
 }
 

@@ -81,7 +81,8 @@ final class ClientSession: ClientRoadSession {
     /// Connects with time-outs after which a dead server is an error rather than a wait.
     static func connect(
         _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local,
-        agent: AgentChoice = AgentChoice(), cacheByteCount: Int? = nil
+        agent: AgentChoice = AgentChoice(), cacheByteCount: Int? = nil,
+        uncommittedByteCount: Int? = nil
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
@@ -94,6 +95,7 @@ final class ClientSession: ClientRoadSession {
         configuration.misalignment = policy
         agent.apply(to: &configuration)
         if let cacheByteCount { configuration.cache.byteCount = cacheByteCount }
+        if let uncommittedByteCount { configuration.uncommittedByteCount = uncommittedByteCount }
         configuration.session.recovery = .soft(retries: 1)
         configuration.session.requestTimeout = .seconds(6)
         configuration.session.connectTimeout = .seconds(4)

@@ -53,9 +53,9 @@ final class RawSession: RoadSession {
     func refusal(blockSize: Int) -> String? {
         let unit = geometry.offsetAlignment
         if blockSize % unit == 0 && (blockSize % 4096 == 0 || 4096 % blockSize == 0) { return nil }
-        return "--bs \(ByteSize.text(blockSize)): \(road.rawValue) uses O_DIRECT, which here takes \(unit)-byte "
-            + "units that do not straddle 4096-byte pages; use 4k or a multiple, "
-            + "or leave \(road.rawValue) out with --road localio,rpc"
+        return "--bs \(ByteSize.text(blockSize)): \(road.rawValue) uses O_DIRECT, which here "
+            + "takes \(unit)-byte units that do not straddle 4096-byte pages; use 4k or a "
+            + "multiple, or leave \(road.rawValue) out with --road localio,rpc"
     }
 }
 

@@ -80,7 +80,7 @@ struct WritebackPlan: Sendable {
                 "--bs \(ByteSize.text(blockSize)): must be at most 64m and at most --size "
                     + ByteSize.text(fileSize), kind: .usage)
         }
-        if deviceLimit != nil, device == nil {
+        if deviceLimit != nil, device == nil || device == .xfsOnZRAM {
             throw BenchError(
                 "--device-limit: give --file-system ext4 or xfs, so that only a device of the "
                     + "run's own is slowed", kind: .usage)

@@ -11,7 +11,6 @@ final class WritebackStage {
     private let disk: BlockFixture?
     private var server: (any NFSServerFixture)?
     private var client: LocalIOClient?
-    private var deviceLimit: DeviceLimit?
     private var memoryLimit: MemoryLimit?
     private let directory: FilePath
     /// Below the export; all files are in it.
@@ -39,9 +38,11 @@ final class WritebackStage {
         // Room for the files and the file system itself.
         let byteCount = max(plan.fileSize * plan.writers * 5 / 4 + (64 << 20), 512 << 20)
         do throws(BenchError) {
+            let slow = plan.deviceLimit.map { BlockFixture.Device.slow(bytesPerSecond: $0) }
+            let loop = slow ?? .loop
             switch device {
-            case .ext4: return try BlockFixture(.ext4, on: .loop, byteCount: byteCount)
-            case .xfs: return try BlockFixture(.xfs, on: .loop, byteCount: byteCount)
+            case .ext4: return try BlockFixture(.ext4, on: loop, byteCount: byteCount)
+            case .xfs: return try BlockFixture(.xfs, on: loop, byteCount: byteCount)
             case .xfsOnZRAM: return try BlockFixture(.xfs, on: .zram, byteCount: byteCount)
             }
         } catch { throw BenchError("--file-system \(device.rawValue): \(error.message)") }
@@ -65,14 +66,13 @@ final class WritebackStage {
             }
             // The server stays outside of the limit: it is not what is measured.
             try limitMemory()
+            // Bytes that wait for a COMMIT are kept beside the cache, up to twice this.
             client = try ClientSession.connect(
                 url, locality: plan.road == .rpc ? .off : .exportRoot(directory),
-                cacheByteCount: plan.cacheByteCount)
+                cacheByteCount: plan.cacheByteCount,
+                uncommittedByteCount: plan.memoryLimit.map { max($0 / 16, 1 << 20) })
         } else {
             try limitMemory()
-        }
-        if let limit = plan.deviceLimit, let number = disk?.deviceNumber {
-            deviceLimit = try DeviceLimit(device: number, bytesPerSecond: limit)
         }
     }
 
@@ -105,7 +105,6 @@ final class WritebackStage {
     }
 
     func close() {
-        deviceLimit?.remove()
         client?.closeBlocking()
         client = nil
         server?.stop()
