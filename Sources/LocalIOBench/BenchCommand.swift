@@ -108,7 +108,7 @@ final class ProgressLine {
 }
 
 /// Where the report goes; found out before the run, so that minutes are not lost to a typo.
-private struct ReportFile {
+struct ReportFile {
     private let path: String?
 
     init(_ path: String?) throws(BenchError) {

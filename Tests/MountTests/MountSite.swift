@@ -45,45 +45,7 @@ struct MountedRoad: Sendable, CustomTestStringConvertible {
 /// Whether mounting can be tested here.
 var canMount: Bool { Requirement.fuse.isMet && Requirement.root.isMet }
 
-/// One running `localio-mount`.
-final class MountProcess: @unchecked Sendable {
-    let point: String
-    let log: String
-    let process: ChildProcess
-    private let directory: TemporaryDirectory
-    private let token: Cleanup.Token
-
-    init(url: String, options: String = "") throws {
-        directory = try TemporaryDirectory()
-        point = directory.path.string + "/mnt"
-        log = directory.path.string + "/log"
-        mkdir(point, 0o755)
-        let program = try EmbeddedServerProcess.beside("localio-mount")
-        let extra = options.isEmpty ? [] : ["-o", options]
-        process = try ChildProcess(program, ["-f", url, point] + extra, outputPath: log)
-        let place = point
-        token = Cleanup.register { umount2(place, Int32(MNT_DETACH)) }
-        let point = point
-        let process = process
-        let answers = poll(timeout: .seconds(20)) {
-            !process.isRunning || access(point + "/.localio-status", F_OK) == 0
-        }
-        guard answers, process.isRunning else {
-            throw BenchError("localio-mount did not mount: \(Files.text(at: log) ?? "")")
-        }
-    }
-
-    deinit { remove() }
-
-    /// SIGKILL, as a crash; the mount point is dead until `remove`.
-    func kill9() { process.kill9() }
-
-    /// As SIGTERM from an administrator; its exit status.
-    func terminate() -> Int32? {
-        process.signal(SIGTERM)
-        return process.wait(timeout: .seconds(60))
-    }
-
+extension MountProcess {
     /// The status file's JSON.
     func status() throws -> [String: Any] {
         guard let data = FileManager.default.contents(atPath: point + "/.localio-status"),
@@ -96,17 +58,6 @@ final class MountProcess: @unchecked Sendable {
     func bytes(_ road: String) throws -> Int {
         let roads = try status()["roads"] as? [String: [String: Any]]
         return roads?[road]?["bytes"] as? Int ?? -1
-    }
-
-    func remove() {
-        Cleanup.cancel(token)
-        if umount2(point, 0) != 0 && errno == EBUSY {
-            umount2(point, Int32(MNT_DETACH))
-        }
-        _ = process.wait(timeout: .seconds(10))
-        process.kill9()
-        umount2(point, Int32(MNT_DETACH))
-        directory.remove()
     }
 }
 
