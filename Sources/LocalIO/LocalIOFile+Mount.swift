@@ -7,7 +7,29 @@ internal import NFSClient
 package import NFSTypes
 internal import Threads
 
+/// What became of an I/O that was to be done at once by its caller.
+package enum TransferHere {
+    /// Bytes or a negative errno.
+    case done(Int64)
+    /// It is not one aligned piece, or must wait for another of the same pages.
+    case takesLong
+    /// The file's I/O goes by RPC.
+    case isRemote
+}
+
 extension LocalIOFile {
+    /// Reads or writes in the calling thread, which may wait for the device, if that takes one
+    /// system call on the local file. For callers that hold the file open themselves.
+    package func transferHere(
+        isWrite: Bool, _ address: UnsafeMutableRawPointer, byteCount: Int, at offset: UInt64
+    ) -> TransferHere {
+        guard case .local(let local) = route() else { return .isRemote }
+        let result = unsafe runInline(
+            isWrite ? .write : .read, offset, address, byteCount, local, holdsRange: false,
+            mayWait: true)
+        return result.map { .done($0) } ?? .takesLong
+    }
+
     /// Starts a read into `target` from `offset`.
     ///
     /// - Parameter completion: called exactly once with the bytes read or a negative errno, on

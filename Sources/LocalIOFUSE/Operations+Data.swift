@@ -85,22 +85,29 @@ extension MountCore {
         if data.isWrite { open.node.noteWrite() }
         let offset = UInt64(operation.offset)
         let file = open.file
-        guard file.isLocal else {
+        if dataPath.enter(limit: max(configuration.threads - 1, 1)) {
+            defer { dataPath.leave() }
+            switch unsafe file.transferHere(
+                isWrite: data.isWrite, data.data, byteCount: data.byteCount, at: offset)
+            {
+            case .done(let result):
+                data.answer(result)
+                return false
+            case .takesLong: break
+            case .isRemote:
+                transferRemotely(operation, data, file, offset)
+                return true
+            }
+        } else if !file.isLocal {
             transferRemotely(operation, data, file, offset)
             return true
         }
-        if dataPath.enter(limit: max(configuration.threads - 2, 1)) {
-            defer { dataPath.leave() }
-            data.answer(Self.runBlocking(data, file, offset))
-            return false
-        }
         counters.began()
-        let finish: @Sendable (Int64) -> Void = { [counters] result in
+        start(data, file, offset) { [counters] result in
             data.answer(result)
             data.releaseBuffer()
             counters.ended()
         }
-        start(data, file, offset, finish)
         return true
     }
 
@@ -129,22 +136,6 @@ extension MountCore {
             let target = unsafe UnsafeMutableRawBufferPointer(
                 start: data.data, count: data.byteCount)
             unsafe file.startRead(into: target, at: offset, completion: completion)
-        }
-    }
-
-    private static func runBlocking(
-        _ data: DataOperation, _ file: LocalIOFile, _ offset: UInt64
-    ) -> Int64 {
-        do throws(LocalIOError) {
-            if data.isWrite {
-                let bytes = unsafe UnsafeRawBufferPointer(start: data.data, count: data.byteCount)
-                return Int64(try unsafe file.writeBlocking(from: bytes, at: offset))
-            }
-            let target = unsafe UnsafeMutableRawBufferPointer(
-                start: data.data, count: data.byteCount)
-            return Int64(try unsafe file.readBlocking(into: target, at: offset))
-        } catch {
-            return -Int64(error.errno.rawValue)
         }
     }
 }
