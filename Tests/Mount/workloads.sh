@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs what people run on a mount and checks what comes of it: git, SQLite, fio --verify, tar,
-# rsync, stress-ng, dbench, PostgreSQL.
+# rsync, stress-ng, dbench, PostgreSQL, and a file system on a loop device of a file there.
 set -u
 
 usage() {
@@ -11,7 +11,8 @@ Runs the workloads one after the other in a new directory of DIR, which is remov
 DIR may be on any file system; the tests give a localio mount.
 
   --short       a few seconds each, for CI
-  --only NAMES  of git, tar, rsync, sqlite, fio, stress, dbench, postgres
+  --only NAMES  of git, tar, rsync, sqlite, fio, stress, dbench, postgres, loop; also slow,
+                which only makes sense on slow storage with little memory
   --help        prints this text and exits
 
 Exit status 0 when all passed; a workload whose program is not installed (Config/setup.sh
@@ -20,7 +21,7 @@ END
 }
 
 short=""
-only="git,tar,rsync,sqlite,fio,stress,dbench,postgres"
+only="git,tar,rsync,sqlite,fio,stress,dbench,postgres,loop"
 while [ $# -gt 0 ]; do
     case "$1" in
         --help | -h) usage; exit 0 ;;
@@ -39,6 +40,8 @@ chmod 755 "$place" "$scratch"
 server=""
 cleanup() {
     [ -n "$server" ] && kill -INT "$server" 2>/dev/null && sleep 1
+    mountpoint -q "$scratch/xfs" && umount "$scratch/xfs"
+    for device in $(losetup -nO NAME -j "$place/disk" 2>/dev/null); do losetup -d "$device"; done
     rm -rf "$place" "$scratch"
 }
 trap cleanup EXIT
@@ -87,11 +90,13 @@ work_tar() {
 work_rsync() {
     command -v rsync >/dev/null || return 77
     [ -d "$scratch/tree" ] || make_tree
-    rsync -a "$scratch/tree/" "$place/copy/" && echo changed >> "$scratch/tree/part1/deep/file2" \
-        && rsync -a --delete "$scratch/tree/" "$place/copy/" || return 1
-    rsync -a "$place/copy/" "$scratch/back/" || return 1
-    test -z "$(rsync -ani --checksum --delete "$scratch/tree/" "$place/copy/")" \
-        && diff -r "$scratch/tree" "$scratch/back"
+    # NFS-Ganesha 4.3 does not set the times of symbolic links.
+    rsync -aJ "$scratch/tree/" "$place/copy/" && echo changed >> "$scratch/tree/part1/deep/file2" \
+        && rsync -aJ --delete "$scratch/tree/" "$place/copy/" || return 1
+    rsync -aJ "$place/copy/" "$scratch/back/" || return 1
+    different=$(rsync -aJni --checksum --delete "$scratch/tree/" "$place/copy/")
+    [ -z "$different" ] || { echo "$different"; return 1; }
+    diff -r "$scratch/tree" "$scratch/back"
 }
 
 work_sqlite() {
@@ -201,6 +206,51 @@ work_postgres() {
     [ "$sums" = t ] || { echo "balances differ"; return 1; }
     as "$programs/pg_checksums" --check -D "$place/pg/data" > "$scratch/pg.log" 2>&1 \
         || { tail -5 "$scratch/pg.log"; return 1; }
+}
+
+# XFS on a loop device on a file of the mount: the mount is somebody's disk, and the loop driver's
+# writes come from the kernel's own write-back.
+work_loop() {
+    command -v mkfs.xfs >/dev/null || return 77
+    [ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] || return 77
+    mkdir -p "$scratch/xfs"
+    for direct in off on; do
+        truncate -s 320M "$place/disk" || return 1
+        device=$(losetup --find --show --direct-io=$direct "$place/disk") || return 1
+        mkfs.xfs -q -f "$device" && mount "$device" "$scratch/xfs" || return 1
+        for job in "--rw=randwrite --bs=4k --ioengine=psync --end_fsync=1" \
+            "--rw=randwrite --bs=16k --direct=1 --ioengine=io_uring --iodepth=8"; do
+            fio --name=verify --directory="$scratch/xfs" --size="$(scale 16m 160m)" \
+                --verify=crc32c --verify_state_save=0 $job > "$scratch/fio.log" 2>&1 || {
+                tail -5 "$scratch/fio.log"
+                return 1
+            }
+        done
+        umount "$scratch/xfs" && xfs_repair -n "$device" > "$scratch/repair.log" 2>&1 \
+            && losetup -d "$device" && rm "$place/disk" || {
+            tail -5 "$scratch/repair.log"
+            return 1
+        }
+    done
+}
+
+# For slow storage and little memory: several writers that dirty more than fits, and a reader, for
+# a given time; then everything written is read back.
+work_slow() {
+    command -v fio >/dev/null || return 77
+    timeout -s KILL $(($(scale 20 600) + 300)) fio --directory="$place" --size=96m \
+        --ioengine=psync --group_reporting --time_based --runtime="$(scale 20 600)" \
+        --name=sequential --rw=write --bs=1m --numjobs=2 \
+        --name=random --rw=randrw --bs=4k --fsync=64 \
+        --name=mapped --rw=randwrite --bs=4k --ioengine=mmap \
+        --name=direct --rw=randwrite --bs=64k --direct=1 > "$scratch/fio.log" 2>&1 || {
+        tail -5 "$scratch/fio.log"
+        return 1
+    }
+    sync "$place"
+    timeout -s KILL 300 fio --name=verify --directory="$place" --size=64m --rw=randwrite \
+        --bs=64k --ioengine=psync --end_fsync=1 --verify=crc32c --verify_state_save=0 \
+        > "$scratch/fio.log" 2>&1 || { tail -5 "$scratch/fio.log"; return 1; }
 }
 
 failed=0

@@ -98,8 +98,7 @@ struct WithMount {
         guard let program = words[0].contains("/") ? words[0] : ChildProcess.find(words[0]) else {
             throw BenchError("\(words[0]): no such program")
         }
-        let child = try ChildProcess(
-            program, Array(words.dropFirst()), outputPath: "/proc/self/fd/1")
+        let child = try ChildProcess(program, Array(words.dropFirst()), sharesOutput: true)
         while child.isRunning {
             try StopFlag.check()
             usleep(20_000)
