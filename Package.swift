@@ -126,8 +126,8 @@ let package = Package(
         .target(
             name: "LocalIOBench",
             dependencies: [
-                "LocalIO", "LocalIOServer", "NFSClient", "NFSTypes", "DirectIO", "Threads", "CLinux",
-                logging, system, histogram,
+                "LocalIO", "LocalIOServer", "NFSClient", "NFSTypes", "DirectIO", "Threads",
+                "CLinux", logging, system, histogram, yams,
             ],
             swiftSettings: strict),
         .target(

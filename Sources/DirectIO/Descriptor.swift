@@ -46,7 +46,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
 /// What direct I/O asks of offsets, lengths and memory on one open file, in bytes.
 public struct DirectGeometry: Hashable, Sendable {
-    /// Memory addresses must be multiples of this.
+    /// Memory addresses must be multiples of this; never less than a logical block of the device.
     public var memoryAlignment: Int
     /// Offsets and lengths of writes must be multiples of this.
     public var offsetAlignment: Int
@@ -121,11 +121,14 @@ public struct FileStatus: Hashable, Sendable {
         modifyTime = Time(seconds: raw.modify_seconds, nanoseconds: raw.modify_nanoseconds)
         changeTime = Time(seconds: raw.change_seconds, nanoseconds: raw.change_nanoseconds)
         if raw.has_dio_alignment, raw.dio_memory_alignment > 0, raw.dio_offset_alignment > 0 {
-            let read = raw.has_dio_read_alignment ? raw.dio_read_offset_alignment : 0
+            let known = raw.has_dio_read_alignment ? raw.dio_read_offset_alignment : 0
+            let read = known > 0 ? known : raw.dio_offset_alignment
+            // The kernel lets memory be aligned to less than a logical block, and then a block
+            // may lie across two pages. Not every driver stands that: zram (drivers/block/zram,
+            // zram_bio_write) stores the first part only and reports success.
             geometry = DirectGeometry(
-                memoryAlignment: Int(raw.dio_memory_alignment),
-                offsetAlignment: Int(raw.dio_offset_alignment),
-                readOffsetAlignment: read > 0 ? Int(read) : nil)
+                memoryAlignment: max(Int(raw.dio_memory_alignment), Int(read)),
+                offsetAlignment: Int(raw.dio_offset_alignment), readOffsetAlignment: Int(read))
         }
     }
 }

@@ -111,12 +111,13 @@ final class ProgressLine {
 struct ReportFile {
     private let path: String?
 
-    init(_ path: String?) throws(BenchError) {
+    /// - Parameter option: what named it on the command line.
+    init(_ path: String?, _ option: String = "--output") throws(BenchError) {
         self.path = path
         guard let path else { return }
         let isNew = !Files.exists(path)
         let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw .system("--output \(path)", errno: errno) }
+        guard descriptor >= 0 else { throw .system("\(option) \(path)", errno: errno) }
         close(descriptor)
         if isNew { Files.remove(path) }
     }

@@ -253,7 +253,7 @@ package struct BenchPlan: Sendable {
         return .url(text)
     }
 
-    private static func seed(_ text: String?) throws(BenchError) -> UInt64 {
+    static func seed(_ text: String?) throws(BenchError) -> UInt64 {
         guard let text else { return UInt64.random(in: 1...UInt64(UInt32.max)) }
         guard let seed = UInt64(text) else {
             throw BenchError("--seed '\(text)': must be a whole number", kind: .usage)

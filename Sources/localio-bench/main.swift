@@ -12,8 +12,8 @@ struct Bench: ParsableCommand {
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
         subcommands: [
-            Run.self, Writeback.self, Mounts.self, Probe.self, Open.self, WithMount.self,
-            TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self,
+            Run.self, Compare.self, Writeback.self, Mounts.self, Probe.self, Open.self,
+            WithMount.self, TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self,
         ],
         defaultSubcommand: Run.self)
 }
@@ -101,6 +101,64 @@ struct Run: ParsableCommand {
         arguments.format = format
         arguments.output = output
         Glibc.exit(BenchCommand.run(arguments))
+    }
+}
+
+struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compares localio with the raw file and loopback RPC over a fixed matrix.",
+        discussion: """
+            All roads of a cell take turns in every round; ratios of medians come with 95% \
+            bootstrap intervals. Exits with 1, naming each bar, if the whole interval of a ratio \
+            lies below its bar in the thresholds file. The full matrix takes ten to twenty \
+            minutes, the quick form less than three.
+            """)
+
+    @Flag(help: "Few cells and short rounds, as CI runs it.")
+    var quick = false
+    @Option(
+        help: """
+            What the files lie on: disk (a temporary directory), zram or loop:xfs or loop:ext4 \
+            (made for the run, need root), or a directory. Default: disk.
+            """)
+    var device: String?
+    @Option(help: "ganesha (needs root) or embedded. Default: ganesha where it can run.")
+    var server: String?
+    @Option(
+        help: "Only these, of direct, threads, misaligned, buffered, fsync, open. Default: all.")
+    var sections: String?
+    @Option(help: "Rounds in which the roads take turns, at least 3. Default: 7, quick 5.")
+    var rounds: String?
+    @Option(help: "Time per road and cell, over all rounds. Default: 1400ms, quick 750ms.")
+    var runtime: String?
+    @Option(help: "Repeats a run's data and offsets. Default: random, and reported.")
+    var seed: String?
+    @Option(help: "YAML file with the ratios that must be reached, such as Config/compare.yaml.")
+    var thresholds: String?
+    @Option(help: "An earlier run's --json, to say what improved and what became slower.")
+    var baseline: String?
+    @Option(help: "Write the report as JSON to this file.")
+    var json: String?
+    @Option(help: "Write it as Markdown, fit for a CI summary.")
+    var markdown: String?
+    @Option(help: "Write it as one self-contained HTML page with plots.")
+    var html: String?
+
+    func run() throws {
+        var arguments = CompareArguments()
+        arguments.isQuick = quick
+        arguments.device = device
+        arguments.server = server
+        arguments.sections = sections
+        arguments.rounds = rounds
+        arguments.runtime = runtime
+        arguments.seed = seed
+        arguments.thresholds = thresholds
+        arguments.baseline = baseline
+        arguments.json = json
+        arguments.markdown = markdown
+        arguments.html = html
+        Glibc.exit(BenchCommand.compare(arguments))
     }
 }
 

@@ -24,6 +24,22 @@ import Testing
         try run.finish()
     }
 
+    /// A device whose logical block is a page, and whose driver stores only a part of a block
+    /// that lies across two pages of memory.
+    @Test(.enabled(if: Requirement.xfsOnZRAM.isMet))
+    func blocksOfAPageStayWhole() throws {
+        let seed = testSeed()
+        print("IntegrityTests zram: LOCALIO_SEED=\(seed)")
+        let disk = try BlockFixture(.xfs, on: .zram, byteCount: 320 << 20)
+        defer { disk.remove() }
+        do {
+            let site = try Site(.embedded, exporting: disk.path)
+            var run = try IntegrityRun(site: site, seed: seed)
+            try run.perform(operations: testOperations(100_000) / 5)
+            try run.finish()
+        }
+    }
+
     /// Writers of neighbouring odd ranges share pages: no page may lose a neighbour's bytes.
     @Test(arguments: ServerKind.available, [MisalignmentPolicy.split, .local, .rpc])
     func neighboursOnOnePageDoNotHarmEachOther(

@@ -37,10 +37,18 @@ package struct RoundSample: Hashable, Sendable {
     package var serverCPUMicroseconds: Double?
     /// The most this process had resident meanwhile, the caches of all roads included.
     package var peakResidentBytes: Int
+    /// Microseconds at each of `curvePercentiles`; empty where nobody looked.
+    package var curve: [Double]
+
+    /// Where a latency curve is looked at, in per cent.
+    package static let curvePercentiles: [Double] = [
+        1, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99,
+    ]
 
     package init(
         iops: Double, bytesPerSecond: Double, p50: Double, p99: Double, p999: Double,
-        cpuMicroseconds: Double, serverCPUMicroseconds: Double? = nil, peakResidentBytes: Int = 0
+        cpuMicroseconds: Double, serverCPUMicroseconds: Double? = nil, peakResidentBytes: Int = 0,
+        curve: [Double] = []
     ) {
         self.iops = iops
         self.bytesPerSecond = bytesPerSecond
@@ -50,6 +58,7 @@ package struct RoundSample: Hashable, Sendable {
         self.cpuMicroseconds = cpuMicroseconds
         self.serverCPUMicroseconds = serverCPUMicroseconds
         self.peakResidentBytes = peakResidentBytes
+        self.curve = curve
     }
 }
 

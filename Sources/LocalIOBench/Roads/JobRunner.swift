@@ -93,6 +93,7 @@ extension RoundTotals {
             p50: microseconds(50), p99: microseconds(99), p999: microseconds(99.9),
             cpuMicroseconds: Double(cpuNanoseconds) / operations / 1000,
             serverCPUMicroseconds: serverCPUNanoseconds.map { Double($0) / operations / 1000 },
-            peakResidentBytes: peakResidentBytes)
+            peakResidentBytes: peakResidentBytes,
+            curve: RoundSample.curvePercentiles.map(microseconds))
     }
 }
