@@ -54,7 +54,11 @@ final class MountCore: Sendable {
         let request = unsafe Request(
             RawRequest(pointer: raw), number: number,
             credentials: Credentials(uid: operation.uid, gid: operation.gid, groups: groups)
-        ) { [weak self] in self?.answered($0) }
+        ) {
+            // Not weak: a side table would slow down every count of references to the core, and
+            // the request goes from `watched` with its answer.
+            self.answered($0)
+        }
         watched.withLock { $0[number] = Watched(request: request) }
         unsafe clfuse_request_watch(raw, number)
         return request

@@ -101,8 +101,10 @@ import Testing
 
     /// Page-cache writeback goes direct, an odd tail apart, and leaves no second copy in the
     /// server's page cache.
-    @Test func writebackGoesDirect() throws {
-        let site = try MountSite(.embedded)
+    @Test(arguments: MountedServer.available) func writebackGoesDirect(
+        _ server: MountedServer
+    ) throws {
+        let site = try MountSite(server)
         let mount = try site.mount()
         let chunk = [UInt8](repeating: 0x5a, count: 1 << 20)
         let file = open(mount.point + "/sequential", O_RDWR | O_CREAT, 0o644)
@@ -112,6 +114,8 @@ import Testing
         close(file)
         #expect(try mount.bytes("local") == (32 << 20) + 777)
         #expect(try mount.bytes("rpc") == 0)
+        let fallbacks = try mount.status()["fallbacks"] as? [String: Any]
+        #expect(fallbacks?.isEmpty == true, "\(fallbacks ?? [:])")
         let raw = open(site.exported + "/sequential", O_RDONLY)
         defer { close(raw) }
         let pages = (32 << 20) / 4096

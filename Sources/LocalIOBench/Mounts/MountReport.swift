@@ -77,7 +77,7 @@ struct MountReport {
         var lines = [
             "server \(plan.server.name), \(host.fileSystem), kernel \(host.kernel), "
                 + "\(host.processors) processors; medians of \(plan.rounds) rounds, ± half the "
-                + "range; files of \(ByteSize.text(plan.fileSize)), caches dropped before each round"
+                + "range; files of \(ByteSize.text(plan.fileSize)), caches dropped before each"
         ]
         for (cell, bar, ratio) in bars {
             let verdict = ratio >= bar.factor ? "met" : "MISSED"
