@@ -137,6 +137,17 @@ let package = Package(
                 "Threads", "CLinux", "CAllocationCounter", system,
             ],
             swiftSettings: strict),
+        // The product's I/O paths under virtual time, with every fault a seed can think of.
+        .target(
+            name: "LocalIOSimulation",
+            dependencies: [
+                "LocalIO", "PageCache", "LocalIOBench", "NFSClient", "DirectIO", "NFSTypes",
+                "Threads", "CLinux", logging, system,
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "localio-simulate", dependencies: ["LocalIOSimulation", argumentParser],
+            path: "Tests/Simulation", swiftSettings: strict),
         // Counts heap allocations; linked by tests only.
         .target(name: "CAllocationCounter"),
 
@@ -213,6 +224,9 @@ let package = Package(
                 "LocalIOFUSE", "LocalIOTesting", "LocalIOBench", "LocalIO", "CLinux",
                 "localio-mount", "localiod", system,
             ],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["LocalIOSimulation", "LocalIOTesting"],
             swiftSettings: strictTests),
         .testTarget(name: "TidyTests", dependencies: ["CFUSE"], swiftSettings: strictTests),
     ],

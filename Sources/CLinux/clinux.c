@@ -5,6 +5,7 @@
 #include <linux/openat2.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -200,6 +201,23 @@ int clinux_set_thread_filesystem_ids(
     if ((uint32_t)syscall(SYS_setfsgid, -1) != gid) return -EPERM;
     if ((uint32_t)syscall(SYS_setfsuid, -1) != uid) return -EPERM;
     return 0;
+}
+
+static __thread void *thread_simulator;
+void *clinux_thread_simulator(void) { return thread_simulator; }
+void clinux_set_thread_simulator(void *simulator) { thread_simulator = simulator; }
+
+void clinux_pin_thread(int choice) {
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    int left = choice % (CPU_COUNT(&allowed) > 0 ? CPU_COUNT(&allowed) : 1);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || left-- > 0) continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
 }
 
 bool clinux_semaphore_wait(sem_t *semaphore, int64_t nanoseconds) {

@@ -24,10 +24,12 @@ public final class BufferedFile: Sendable {
     init(base: LocalIOFile, clientCache: ClientCache) throws(LocalIOError) {
         self.base = base
         self.clientCache = clientCache
+        let moment = clientCache.cache.moment
         let attributes = try base.attributesBlocking()
         do throws(CacheError) {
             let opened = try clientCache.cache.open(
-                clientCache.key(of: base.handle), stamp: FileStamp(attributes))
+                clientCache.key(of: base.handle), stamp: FileStamp(attributes),
+                asOf: moment)
             file = opened.file
             open = Lock(opened.open)
         } catch {

@@ -10,7 +10,7 @@ internal import Threads
 
 /// The real world of a page cache. Any thread.
 @safe
-final class CacheBacking: CacheWorld, @unchecked Sendable {
+final class CacheBacking: CacheWorld, PageTransferOwner, @unchecked Sendable {
     /// Where a thread of the cache waits.
     private final class Place: Sendable { let semaphore = Semaphore() }
 
@@ -32,12 +32,12 @@ final class CacheBacking: CacheWorld, @unchecked Sendable {
     /// Says whose world this is; the cache outlives every I/O it starts.
     func attach(_ cache: PageCache<CacheBacking>) {
         unsafe self.cache = Unmanaged.passUnretained(cache)
-        for transfer in transfers { transfer.backing = self }
+        for transfer in transfers { transfer.owner = self }
     }
 
     /// Ends the mutual references.
     func detach() {
-        for transfer in transfers { transfer.backing = nil }
+        for transfer in transfers { transfer.owner = nil }
         backers.withLock { backers in
             for slot in backers.indices { backers[slot] = [] }
         }
@@ -110,115 +110,7 @@ final class CacheBacking: CacheWorld, @unchecked Sendable {
         }
     }
 
-    fileprivate func ended(_ request: Int32, _ result: Int64) {
+    func ended(_ request: Int32, _ result: Int64) {
         unsafe cache?._withUnsafeGuaranteedRef { $0.ended(request, result) }
-    }
-}
-
-/// One request of the cache on its way; made once per place in the cache's request table.
-@safe
-private final class PageTransfer: @unchecked Sendable {
-    // One step at a time touches these: start, grant, completion.
-    var backing: CacheBacking?
-    private var io: PageIO?
-    private var file: LocalIOFile?
-    private var local: LocalFile?
-    private var token: RangeLock.Token?
-    private var started: UInt64 = 0
-
-    func start(_ io: PageIO, _ file: LocalIOFile) {
-        let route = file.route()
-        guard case .local(let local) = route,
-            unsafe local.geometry.fits(
-                offset: io.offset, byteCount: io.byteCount,
-                address: UInt(bitPattern: io.address), isWrite: io.isWrite)
-        else { return startLong(io, file, route) }
-        started = clinux_monotonic_nanoseconds()
-        self.io = io
-        self.file = file
-        self.local = local
-        let waiter = unsafe IOCompletion(
-            function: pageGranted, context: Unmanaged.passUnretained(self).toOpaque(), token: 0)
-        let range = PageRange(offset: io.offset, byteCount: io.byteCount)
-        switch file.state.ranges.acquire(range, .direct, waiter: waiter) {
-        case .granted(let token): granted(token)
-        case .waiting: return
-        case .full:
-            clear()
-            startLong(io, file, route)
-        }
-    }
-
-    /// Misaligned, or by RPC: cut into segments, each on its road.
-    private func startLong(_ io: PageIO, _ file: LocalIOFile, _ route: Route) {
-        let request = unsafe Transfer.Request(
-            kind: io.isWrite ? .write : .read, offset: io.offset, address: io.address,
-            byteCount: io.byteCount, stable: .unstable, holdsRange: false)
-        let backing = backing
-        Transfer(file: file, request: request, route: route) { result in
-            backing?.ended(io.request, result)
-        }.start()
-    }
-
-    fileprivate func granted(_ token: RangeLock.Token) {
-        guard let io, let file, let local else { return }
-        self.token = token
-        let operation = unsafe IOOperation(
-            kind: io.isWrite ? .write : .read, fd: local.direct.raw, offset: io.offset,
-            address: io.address, byteCount: io.byteCount)
-        let completion = unsafe IOCompletion(
-            function: pageCompleted, context: Unmanaged.passUnretained(self).toOpaque(),
-            token: 0)
-        if !file.client.engine.enqueue(operation, completion) {
-            file.state.ranges.release(token)
-            clear()
-            backing?.ended(io.request, -Int64(EBUSY))
-        }
-    }
-
-    fileprivate func completed(_ result: Int64) {
-        guard let io, let file, let token else { return }
-        if io.isWrite, result > 0 {
-            file.state.localWriteEnded(
-                offset: io.offset, byteCount: Int(result), isStable: false)
-        }
-        file.state.ranges.release(token)
-        if result >= 0 {
-            file.client.counters.record(
-                .local, byteCount: Int(result),
-                nanoseconds: clinux_monotonic_nanoseconds() - started)
-        }
-        clear()
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
-            if result == -Int64(EBADF) || result == -Int64(ESTALE) {
-                file.setRoute(.remote(.localOpenFailed))
-            }
-            return startLong(io, file, .remote(.redriven))
-        }
-        // Last: the cache may use this place again at once.
-        backing?.ended(io.request, result)
-    }
-
-    private func clear() {
-        io = nil
-        file = nil
-        local = nil
-        token = nil
-    }
-}
-
-private func pageGranted(_ context: UnsafeMutableRawPointer?, _ word: UInt64, _ token: Int64) {
-    guard let context = unsafe context else { return }
-    unsafe Unmanaged<PageTransfer>.fromOpaque(context)._withUnsafeGuaranteedRef { transfer in
-        transfer.granted(RangeLock.Token(rawValue: UInt64(bitPattern: token)))
-    }
-}
-
-private func pageCompleted(
-    _ context: UnsafeMutableRawPointer?, _ word: UInt64, _ result: Int64
-) {
-    guard let context = unsafe context else { return }
-    unsafe Unmanaged<PageTransfer>.fromOpaque(context)._withUnsafeGuaranteedRef { transfer in
-        transfer.completed(result)
     }
 }

@@ -19,6 +19,7 @@ struct ChannelCore: ~Copyable {
         var byteCount = 0
         var isWrite = false
         var started: UInt64 = 0
+        var replacements: UInt64 = 0
     }
 
     private struct Event {
@@ -88,6 +89,7 @@ struct ChannelCore: ~Copyable {
             let operation = unsafe IOOperation(
                 kind: isWrite ? .write : .read, fd: local.direct.raw, offset: offset,
                 address: address, byteCount: byteCount)
+            unsafe slot.pointee.replacements = file.state.uncommitted.replacements
             guard queue.submit(operation, token: UInt64(index)) == .queued else {
                 file.state.ranges.release(range)
                 return .busy
@@ -153,32 +155,48 @@ struct ChannelCore: ~Copyable {
         for position in 0..<eventCount {
             let event = unsafe events[position]
             let index = Int(event.slot)
-            if localEnded(index, event.result, now) { continue }
+            var result = event.result
+            if localEnded(index, &result, now) { continue }
             let userToken = unsafe slots[index].userToken
             unsafe free[freeCount] = Int32(index)
             freeCount += 1
             inFlight -= 1
             delivered += 1
-            body(userToken, event.result)
+            body(userToken, result)
         }
         return delivered
     }
 
     /// Settles an I/O of the local road; true if it goes on by RPC.
-    private mutating func localEnded(_ index: Int, _ result: Int64, _ now: UInt64) -> Bool {
+    private mutating func localEnded(
+        _ index: Int, _ result: inout Int64, _ now: UInt64
+    ) -> Bool {
         let slot = unsafe slots + index
         guard let range = unsafe slot.pointee.range, let file = unsafe slot.pointee.file else {
             return false
         }
         unsafe slot.pointee.range = nil
-        unsafe slot.pointee.local = nil
         unsafe slot.pointee.file = nil
         if unsafe slot.pointee.isWrite && result > 0 {
             unsafe file.state.localWriteEnded(
                 offset: slot.pointee.offset, byteCount: Int(result), isStable: false)
         }
+        if unsafe !slot.pointee.isWrite && result >= 0 && !file.state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe file.state.uncommitted.overlay(
+                    UnsafeMutableRawBufferPointer(
+                        start: slot.pointee.address, count: slot.pointee.byteCount),
+                    byteCount: Int(result), at: slot.pointee.offset,
+                    isAtEnd: result < slot.pointee.byteCount
+                        && slot.pointee.local?.isEnd(slot.pointee.offset + UInt64(result))
+                            ?? false))
+        }
+        unsafe slot.pointee.local = nil
+        let isStale =
+            unsafe !slot.pointee.isWrite && result >= 0
+            && slot.pointee.replacements != file.state.uncommitted.replacements
         file.state.ranges.release(range)
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }

@@ -4,8 +4,8 @@ internal import CLinux
 internal import DirectIO
 internal import Glibc
 internal import Logging
-internal import NFSClient
-internal import NFSTypes
+package import NFSClient
+package import NFSTypes
 
 extension LocalIOFile {
     /// Makes everything written so far durable, and lets other NFS clients see it.
@@ -29,18 +29,26 @@ extension LocalIOFile {
     public func commit() async throws(LocalIOError) {
         try await client.commitLane.run { () throws(LocalIOError) in try self.commitBlocking() }
     }
+}
 
+extension TransferFile {
     /// The work of commit and close.
-    func flush() throws(LocalIOError) {
-        try state.flushingAlone { () throws(LocalIOError) in try flushAlone() }
+    package func flush() throws(LocalIOError) {
+        try state.flushingAlone { () throws(LocalIOError) in
+            // Once more for each restart of the server in the middle of it.
+            while try !flushAlone() {}
+            refreshServer()
+        }
     }
 
-    private func flushAlone() throws(LocalIOError) {
+    /// - Returns: false if it has to be done again.
+    private func flushAlone() throws(LocalIOError) -> Bool {
+        var isCovered = true
         var mustCommit = !state.uncommitted.isEmpty
         if state.takeLocalDirty() {
             switch route() {
             case .local(let local):
-                let result = client.engine.syncBlocking(fd: local.direct.raw, dataOnly: true)
+                let result = syncLocal(local)
                 if result < 0 {
                     state.putBackLocalDirty()
                     throw .result(result, doing: "fdatasync of \(path)")
@@ -52,7 +60,7 @@ extension LocalIOFile {
             }
             if mustCommit, case .remote = route() {
                 do throws(LocalIOError) {
-                    try commitByRPC()
+                    isCovered = try commitByRPC()
                 } catch {
                     state.putBackLocalDirty()
                     throw error
@@ -60,19 +68,26 @@ extension LocalIOFile {
                 mustCommit = false
             }
         }
-        if mustCommit { try commitByRPC() }
-        refreshServer()
+        if mustCommit { isCovered = try commitByRPC() }
+        return isCovered
     }
 
     /// COMMIT of the whole file; re-sends what another incarnation of the server took.
-    private func commitByRPC() throws(LocalIOError) {
+    /// - Returns: false if a newer write may have replaced what the server has lost: then that
+    ///   one is to be made durable.
+    private func commitByRPC() throws(LocalIOError) -> Bool {
         let sequence = state.uncommitted.lastSequence
+        let verifiers = state.uncommitted.verifiers
         do throws(RPCError) {
-            let reply = try client.session.performBlocking(
-                .commit(state.handle, offset: 0, byteCount: 0), credentials: credentials)
-            _ = state.takeServerBehind()
+            // Before the call: of a local write that ends meanwhile it may know nothing.
+            let wasBehind = state.refreshBegins()
+            var hasFailed = true
+            defer { state.refreshEnds(isBehind: wasBehind && hasFailed) }
+            let reply = try commitRemote()
+            hasFailed = false
             let again = state.uncommitted.committed(through: sequence, verifier: reply.verifier)
             for piece in again { try resend(piece) }
+            return verifiers.subtracting([reply.verifier]).isEmpty
         } catch {
             throw LocalIOError(rpc: error, doing: "commit of \(path)")
         }
@@ -86,7 +101,7 @@ extension LocalIOFile {
         let current = state.uncommitted.remainder(
             offset: piece.offset, end: piece.end, through: piece.sequence)
         for part in current where part.sequence == piece.sequence {
-            client.counters.resentWrite()
+            countResentWrite()
             try writeStable(part)
             state.uncommitted.settled(part)
         }
@@ -96,10 +111,7 @@ extension LocalIOFile {
         let waiter = BlockingResult<RPCError?>(nil)
         // The array outlives the call: `wait` returns only after the completion.
         unsafe piece.bytes.withUnsafeBytes { bytes in
-            _ = unsafe client.session.write(
-                state.handle, offset: piece.offset, from: bytes, stable: .fileSync,
-                credentials: credentials
-            ) { result in
+            unsafe writeRemote(offset: piece.offset, from: bytes, stable: .fileSync) { result in
                 switch result {
                 case .success: waiter.finish(nil)
                 case .failure(let error): waiter.finish(error)
@@ -116,42 +128,87 @@ extension LocalIOFile {
     /// SETATTR with mtime = SET_TO_SERVER_TIME makes NFS-Ganesha look again; GETATTR, ACCESS,
     /// LOOKUP and READ do not. A failure is no error of the commit: the bytes are durable, and
     /// a server that restarts has forgotten what it cached.
-    func refreshServer() {
-        guard access.canWrite, state.takeServerBehind() else { return }
+    /// - Returns: why the server may not have looked, if it may not.
+    @discardableResult
+    func refreshServer() -> RPCError? {
+        guard access.canWrite, state.isServerBehind else { return nil }
+        // Even if another caller has begun: its call may still be on the way.
+        _ = state.refreshBegins()
+        let error = makeServerLook()
+        state.refreshEnds(isBehind: error != nil)
+        return error
+    }
+
+    private func makeServerLook() -> RPCError? {
         do throws(RPCError) {
-            if case .local(let local) = route(), let here = local.status() {
-                let there = try client.session.performBlocking(
-                    .getAttributes(state.handle), credentials: credentials)
+            if case .local(let local) = route(), let here = localAttributes(local) {
+                let there = try remoteAttributes()
                 let isSame =
-                    there.size == here.size
-                    && there.modifyTime.isSame(here.modify_seconds, here.modify_nanoseconds)
-                    && there.changeTime.isSame(here.change_seconds, here.change_nanoseconds)
-                if isSame { return }
+                    there.size == here.size && there.modifyTime == here.modifyTime
+                    && there.changeTime == here.changeTime
+                if isSame { return nil }
             }
-            _ = try client.session.performBlocking(
-                .setAttributes(
-                    state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil),
-                credentials: credentials)
+            try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
+            return nil
         } catch {
-            state.putBackServerBehind()
-            client.logger.debug("the server could not be made to look at \(path): \(error)")
+            logger.debug("the server could not be made to look at \(path): \(error)")
+            return error
         }
+    }
+
+    /// Sets the size in bytes at the server, with the whole file's range held; waits.
+    package func setSize(to size: UInt64) throws(LocalIOError) {
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        do throws(RPCError) {
+            try setRemoteAttributes(SetAttributes(size: size))
+            state.uncommitted.truncate(to: size)
+        } catch {
+            throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
+        }
+    }
+
+    /// The attributes as they are: by statx(2) while the local road is open, else by GETATTR;
+    /// waits.
+    ///
+    /// The size covers what is kept until it is committed: a server that restarted may not have
+    /// it, and an append there would overwrite it.
+    package func currentAttributes() throws(RPCError) -> FileAttributes {
+        // Before asking: what is committed meanwhile is kept no longer.
+        let keptEnd = state.uncommitted.isEmpty ? 0 : state.uncommitted.end
+        var attributes = try answeredAttributes()
+        attributes.size = max(attributes.size, keptEnd)
+        return attributes
+    }
+
+    private func answeredAttributes() throws(RPCError) -> FileAttributes {
+        if case .local(let local) = route(), let here = localAttributes(local) { return here }
+        // A size from before local writes would cut off what they wrote.
+        if let error = refreshServer(), !error.isRefusal { throw error }
+        return try remoteAttributes()
     }
 
     /// Starts a commit in the background when the client keeps too many uncommitted bytes.
     func commitInBackgroundIfDue() {
-        guard client.budget.usedBytes > client.budget.commitThreshold, state.takeCommitTurn()
+        guard budget.usedBytes > budget.commitThreshold, state.takeCommitTurn()
         else { return }
-        let accepted = client.commitLane.submit {
+        let accepted = runCommitWork {
             do throws(LocalIOError) {
-                try self.commitByRPC()
+                _ = try self.commitByRPC()
             } catch {
                 // Nothing is forgotten: the bytes stay kept, and the caller's own commit
                 // meets the same error.
-                self.client.logger.debug("background commit of \(self.path): \(error)")
+                self.logger.debug("background commit of \(self.path): \(error)")
             }
             self.state.endCommitTurn()
         }
         if !accepted { state.endCommitTurn() }
+    }
+}
+
+extension RPCError {
+    /// The server has answered that this caller may not make it look: it never will.
+    var isRefusal: Bool {
+        status == .notOwner || status == .accessDenied || status == .readOnlyFileSystem
     }
 }

@@ -149,6 +149,7 @@ extension LocalIOFile {
             if token == nil { return nil }
         }
         let started = clinux_monotonic_nanoseconds()
+        let replacements = state.uncommitted.replacements
         let fd = local.direct.raw
         let memory = unsafe UnsafeMutableRawBufferPointer(start: address, count: byteCount)
         let operation: IOOperation =
@@ -157,13 +158,22 @@ extension LocalIOFile {
             case .write:
                 unsafe .write(fd: fd, offset: offset, from: UnsafeRawBufferPointer(memory))
             }
-        let result =
+        var result =
             mayWait ? engine.performHere(operation) : engine.performBlocking(operation)
         if kind == .write && result > 0 {
             state.localWriteEnded(offset: offset, byteCount: Int(result), isStable: false)
         }
+        if kind == .read, result >= 0, !state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe state.uncommitted.overlay(
+                    UnsafeMutableRawBufferPointer(start: address, count: byteCount),
+                    byteCount: Int(result), at: offset,
+                    isAtEnd: result < byteCount && local.isEnd(offset + UInt64(result))))
+        }
+        let isStale =
+            kind == .read && result >= 0 && replacements != state.uncommitted.replacements
         if let token { state.ranges.release(token) }
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
             // The long way tries once more, and re-drives by RPC, counted.
             return nil
         }

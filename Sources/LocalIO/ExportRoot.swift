@@ -1,7 +1,7 @@
 // The export's directory on this host: opens files beneath it and proves that what it opened is
 // what the server named.
 internal import CLinux
-internal import DirectIO
+package import DirectIO
 internal import Glibc
 internal import NFSTypes
 package import SystemPackage
@@ -107,6 +107,13 @@ package final class LocalFile: Sendable {
     /// The agent that handed it out; nil if this process opened it.
     let ticket: AgentTicket?
 
+    /// The descriptors of a simulated file: numbers that name nothing.
+    package convenience init(simulated geometry: DirectGeometry, direct: Int32, buffered: Int32) {
+        self.init(
+            direct: Descriptor(owning: direct), buffered: Descriptor(owning: buffered),
+            geometry: geometry)
+    }
+
     init(
         direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry,
         ticket: AgentTicket? = nil
@@ -127,6 +134,9 @@ package final class LocalFile: Sendable {
 
     /// The file's size in bytes at this moment (statx; no RPC).
     func size() -> UInt64? { status()?.size }
+
+    /// Whether the file ends at `offset` or before.
+    func isEnd(_ offset: UInt64) -> Bool { size().map { $0 <= offset } ?? false }
 
     func status() -> clinux_stat? {
         var status = clinux_stat()

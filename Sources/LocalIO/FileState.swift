@@ -1,23 +1,24 @@
 // What all opens of one file in one client share: its range lock, the uncommitted bytes, and
 // whether the disk and the server still have to be told.
-internal import DirectIO
-internal import NFSTypes
+package import DirectIO
+package import NFSTypes
 internal import Synchronization
 internal import Threads
 
 /// One file of a client, however often it is open.
-final class FileState: Sendable {
+package final class FileState: Sendable {
     let handle: FileHandle
     /// Keeps buffered and RPC writes of a page apart from direct I/O to it.
-    let ranges: RangeLock
-    let uncommitted: UncommittedWrites
+    package let ranges: RangeLock
+    package let uncommitted: UncommittedWrites
     private let localDirty = Atomic<Bool>(false)
     private let serverBehind = Atomic<Bool>(false)
+    private let refreshing = Atomic<Int>(0)
     private let commitQueued = Atomic<Bool>(false)
     // Held while a flush waits for the disk and the server, which a Lock must never be.
     private let flushing = Semaphore(1)
 
-    init(handle: FileHandle, budget: UncommittedBudget) {
+    package init(handle: FileHandle, budget: UncommittedBudget) {
         self.handle = handle
         ranges = RangeLock(capacity: 256)
         uncommitted = UncommittedWrites(budget: budget)
@@ -55,7 +56,21 @@ final class FileState: Sendable {
         serverBehind.exchange(false, ordering: .acquiringAndReleasing)
     }
     func putBackServerBehind() { serverBehind.store(true, ordering: .releasing) }
-    var isServerBehind: Bool { serverBehind.load(ordering: .acquiring) }
+    /// Begins to make the server look again; `refreshEnds` is to follow.
+    /// - Returns: whether there was a reason to.
+    func refreshBegins() -> Bool {
+        refreshing.add(1, ordering: .acquiringAndReleasing)
+        return takeServerBehind()
+    }
+    /// - Parameter isBehind: the server may not have looked.
+    func refreshEnds(isBehind: Bool) {
+        if isBehind { putBackServerBehind() }
+        refreshing.subtract(1, ordering: .acquiringAndReleasing)
+    }
+    /// Whether a read that is sent now may meet the size from before local writes.
+    var isServerBehind: Bool {
+        refreshing.load(ordering: .acquiring) > 0 || serverBehind.load(ordering: .acquiring)
+    }
 
     /// Whether the caller is the one to start a background commit.
     func takeCommitTurn() -> Bool {

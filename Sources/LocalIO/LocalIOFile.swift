@@ -23,7 +23,7 @@ public final class LocalIOFile: Sendable {
     /// Who the file's RPC calls are made as; nil for the session's.
     package let credentials: Credentials?
     let client: LocalIOClient
-    let state: FileState
+    package let state: FileState
     /// The path with symbolic links resolved, for opening it locally again.
     let resolvedPath: String
     private let road: Lock<Route>
@@ -53,10 +53,10 @@ public final class LocalIOFile: Sendable {
         }
     }
 
-    func route() -> Route { road.withLock { $0 } }
+    package func route() -> Route { road.withLock { $0 } }
 
     /// New I/O takes this road from now on; what is in flight ends on its own.
-    func setRoute(_ route: Route) { road.withLock { $0 = route } }
+    package func setRoute(_ route: Route) { road.withLock { $0 = route } }
 
     func checkOpen() throws(LocalIOError) {
         if isClosed.withLock({ $0 }) { throw .closed(path) }
@@ -65,13 +65,8 @@ public final class LocalIOFile: Sendable {
     /// The file's attributes: by statx(2) while the local road is open, else by GETATTR.
     public func attributesBlocking() throws(LocalIOError) -> FileAttributes {
         try checkOpen()
-        if case .local(let local) = route(), let status = local.status() {
-            return FileAttributes(status)
-        }
-        refreshServer()
         do throws(RPCError) {
-            return try client.session.performBlocking(
-                .getAttributes(state.handle), credentials: credentials)
+            return try currentAttributes()
         } catch {
             throw LocalIOError(rpc: error, doing: "attributes of \(path)")
         }
@@ -86,16 +81,7 @@ public final class LocalIOFile: Sendable {
     public func truncateBlocking(to size: UInt64) throws(LocalIOError) {
         try checkOpen()
         try checkWritable("truncate")
-        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
-        defer { state.ranges.release(token) }
-        do throws(RPCError) {
-            _ = try client.session.performBlocking(
-                .setAttributes(state.handle, SetAttributes(size: size), guardChangeTime: nil),
-                credentials: credentials)
-            state.uncommitted.truncate(to: size)
-        } catch {
-            throw LocalIOError(rpc: error, doing: "truncate of \(path) to \(size) bytes")
-        }
+        try setSize(to: size)
     }
 
     /// `truncateBlocking` for async callers.

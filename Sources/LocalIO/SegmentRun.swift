@@ -17,7 +17,10 @@ final class SegmentRun: @unchecked Sendable {
     private var token: RangeLock.Token?
     private var bounce: BounceLease?
     private var moved = 0
-    private var refreshed = false
+    private var replacements: UInt64 = 0
+    private var wasServerBehind = false
+    private var hasServerLooked = false
+    private var lookError: RPCError?
     private var reservedBytes = 0
     private var usedDontCache = false
 
@@ -28,13 +31,14 @@ final class SegmentRun: @unchecked Sendable {
         segment = transfer.plan[index]
     }
 
-    private var file: LocalIOFile { transfer.file }
+    private var file: any TransferFile { transfer.file }
     private var isWrite: Bool { transfer.request.kind == .write }
 
     /// Takes the range, now or when it is free, and submits.
     func start() {
         if transfer.request.holdsRange { return submit() }
-        let mode: RangeLockMode = road == .rpc || road == .buffered ? .buffered : .direct
+        let isCached = road == .rpc || road == .buffered
+        let mode: RangeLockMode = isCached && !file.sharesPages ? .buffered : .direct
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let waiter = unsafe IOCompletion(function: segmentGranted, context: context, token: 0)
         switch file.state.ranges.acquire(heldRange(), mode, waiter: waiter) {
@@ -51,7 +55,7 @@ final class SegmentRun: @unchecked Sendable {
     /// More segments wait for this file than its range lock can list: a control thread waits
     /// for this one, in turn.
     private func waitForRoom(_ mode: RangeLockMode) {
-        let accepted = file.client.lane.submit {
+        let accepted = file.runControlWork {
             self.granted(self.file.state.ranges.acquireBlocking(self.heldRange(), mode))
         }
         if !accepted { end(-Int64(ECANCELED), endedOn: .rpc) }
@@ -71,6 +75,7 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     private func submit() {
+        replacements = file.state.uncommitted.replacements
         switch road {
         case .rpc: isWrite ? submitRPCWrite() : submitRPCRead()
         case .direct, .buffered: submitPlain()
@@ -79,9 +84,20 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     private func end(_ result: Int64, endedOn road: DirectIO.Road? = nil) {
+        var result = result
+        if !isWrite, result >= 0, !file.state.uncommitted.isEmpty {
+            result = Int64(
+                unsafe file.state.uncommitted.overlay(
+                    transfer.memory(of: segment), byteCount: Int(result), at: segment.offset,
+                    isAtEnd: isAtEnd(result)))
+        }
         bounce = nil
+        if !isWrite, result >= 0, replacements != file.state.uncommitted.replacements {
+            moved = 0
+            return submit()
+        }
         if reservedBytes > 0 {
-            file.client.budget.release(reservedBytes)
+            file.budget.release(reservedBytes)
             reservedBytes = 0
         }
         if let token {
@@ -93,7 +109,7 @@ final class SegmentRun: @unchecked Sendable {
 
     /// Gives the range back and lets the transfer start the segment again, by RPC.
     private func fallBack(_ reason: FallbackReason) {
-        file.client.counters.fallBack(reason)
+        file.fallBack(reason)
         bounce = nil
         if let token {
             self.token = nil
@@ -117,7 +133,7 @@ final class SegmentRun: @unchecked Sendable {
         let context = unsafe Unmanaged.passRetained(self).toOpaque()
         let completion = unsafe IOCompletion(
             function: segmentCompleted, context: context, token: 0)
-        if !file.client.engine.enqueue(operation, completion) {
+        if !file.enqueue(operation, completion) {
             unsafe Unmanaged<SegmentRun>.fromOpaque(context).release()
             fallBack(.queueFull)
         }
@@ -130,7 +146,7 @@ final class SegmentRun: @unchecked Sendable {
         if road == .buffered {
             guard local.buffered != nil else { return fallBack(.misaligned) }
             descriptor = local.bufferedRaw
-            usedDontCache = file.client.usesDontCache
+            usedDontCache = file.usesDontCache
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
         let memory = unsafe transfer.memory(of: segment)
@@ -144,7 +160,7 @@ final class SegmentRun: @unchecked Sendable {
     private func submitBounced() {
         guard let local = transfer.local else { return fallBack(.leaseRevoked) }
         if bounce == nil {
-            guard let pool = file.client.engine.pool,
+            guard let pool = file.bouncePool,
                 let lease = BounceLease(pool: pool, wanted: segment.byteCount)
             else {
                 return fallBack(.noBuffer)
@@ -169,12 +185,16 @@ final class SegmentRun: @unchecked Sendable {
     fileprivate func completed(_ result: Int64) {
         guard road == .bounceDirect || road == .bounceRead else {
             if result == -Int64(EOPNOTSUPP), usedDontCache {
-                file.client.dontCacheIsRefused()
+                file.dontCacheIsRefused()
                 return submitPlain()
             }
+            if isCutShort(result) { return fallBack(.redriven) }
             return end(result)
         }
-        guard result >= 0 else { return end(moved > 0 ? Int64(moved) : result) }
+        guard result >= 0 else {
+            if moved > 0, isCutShort(Int64(moved)) { return fallBack(.redriven) }
+            return end(moved > 0 ? Int64(moved) : result)
+        }
         guard let bounce, let local = transfer.local else { return end(Int64(moved)) }
         let piece = bounce.piece(
             of: segment, moved: moved, geometry: local.geometry, isWrite: isWrite)
@@ -186,18 +206,38 @@ final class SegmentRun: @unchecked Sendable {
                 skipping: piece.skip)
         }
         moved += useful
-        if moved == segment.byteCount || result < piece.byteCount { return end(Int64(moved)) }
+        if moved == segment.byteCount { return end(Int64(moved)) }
+        if result < piece.byteCount {
+            return isCutShort(Int64(moved)) ? fallBack(.redriven) : end(Int64(moved))
+        }
         submitBounced()
+    }
+
+    /// A local read that ended inside the file: what follows met an error that its bytes hide,
+    /// and a caller would take the end for the file's. The server reads it again.
+    private func isCutShort(_ result: Int64) -> Bool {
+        guard !isWrite, result >= 0, result < segment.byteCount, let local = transfer.local,
+            let here = file.localAttributes(local)
+        else { return false }
+        return here.size > segment.offset + UInt64(result)
+    }
+
+    /// Whether a read was short because the file ends there, as far as whoever answered knows.
+    /// A server that has not looked since a local write does not; once it has looked for this
+    /// read, it does: no local write of these pages ends while their range is held.
+    private func isAtEnd(_ result: Int64) -> Bool {
+        guard result < segment.byteCount else { return false }
+        if road != .rpc { return !isCutShort(result) }
+        return hasServerLooked || !mayBeLonger(than: segment.offset + UInt64(result))
     }
 
     // MARK: - The RPC road
 
     private func submitRPCRead() {
+        // Asked now: another reader may have made the server look by the time of the answer.
+        wasServerBehind = file.state.isServerBehind
         let memory = unsafe transfer.memory(of: segment)
-        _ = unsafe file.client.session.read(
-            file.state.handle, offset: segment.offset, into: memory,
-            credentials: file.credentials
-        ) { result in
+        unsafe file.readRemote(offset: segment.offset, into: memory) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
             case .success(let reply): self.rpcReadEnded(reply)
@@ -206,31 +246,41 @@ final class SegmentRun: @unchecked Sendable {
     }
 
     /// A server that caches attributes ends a read at the size it remembers. If local writes
-    /// have made the file longer, the server is made to look again and asked once more.
+    /// may have made the file longer, the server is made to look again and asked once more; if
+    /// it does not, the read fails: a cache would take an end that is none for zeros.
     private func rpcReadEnded(_ reply: ReadReply) {
         let isShort = reply.byteCount < segment.byteCount
-        guard isShort, !refreshed, mayBeLonger(than: segment.offset + UInt64(reply.byteCount))
+        guard isShort, !hasServerLooked,
+            mayBeLonger(than: segment.offset + UInt64(reply.byteCount))
         else { return end(Int64(reply.byteCount), endedOn: .rpc) }
-        refreshed = true
-        _ = file.state.takeServerBehind()
-        let call = NFSCall.setAttributes(
-            file.state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil)
-        _ = file.client.session.start(call, credentials: file.credentials) { _ in
+        if let lookError {
+            return end(
+                lookError.isRefusal ? Int64(reply.byteCount) : -Int64(lookError.errno),
+                endedOn: .rpc)
+        }
+        let wasBehind = file.state.refreshBegins()
+        file.touchRemote { result in
+            switch result {
+            case .success: self.hasServerLooked = true
+            case .failure(let error): self.lookError = error
+            }
+            self.file.state.refreshEnds(isBehind: wasBehind && !self.hasServerLooked)
             self.submitRPCRead()
         }
     }
 
     private func mayBeLonger(than end: UInt64) -> Bool {
-        if file.state.isServerBehind { return true }
-        guard case .local(let local) = file.route(), let size = local.size() else { return false }
-        return size > end
+        if wasServerBehind || file.state.isServerBehind { return true }
+        guard case .local(let local) = file.route(), let here = file.localAttributes(local) else {
+            return false
+        }
+        return here.size > end
     }
 
     private func submitRPCWrite() {
-        let client = file.client
         var stable = transfer.request.stable
         if stable == .unstable {
-            if client.budget.reserve(segment.byteCount) {
+            if file.budget.reserve(segment.byteCount) {
                 reservedBytes = segment.byteCount
             } else {
                 // Nothing more can be kept: a FILE_SYNC write needs no keeping.
@@ -238,10 +288,7 @@ final class SegmentRun: @unchecked Sendable {
             }
         }
         let memory = unsafe UnsafeRawBufferPointer(transfer.memory(of: segment))
-        _ = unsafe client.session.write(
-            file.state.handle, offset: segment.offset, from: memory, stable: stable,
-            credentials: file.credentials
-        ) { result in
+        unsafe file.writeRemote(offset: segment.offset, from: memory, stable: stable) { result in
             switch result {
             case .failure(let error): self.end(-Int64(error.errno))
             case .success(let reply): self.rpcWriteEnded(reply)

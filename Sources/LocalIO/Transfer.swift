@@ -4,7 +4,7 @@ internal import CLinux
 internal import DirectIO
 internal import Glibc
 internal import NFSClient
-internal import NFSTypes
+package import NFSTypes
 internal import Threads
 
 /// A read or write in flight, from its plan to its one completion.
@@ -14,11 +14,11 @@ internal import Threads
 /// the contiguous prefix that was moved, or a negative errno if that is empty (fs/nfs/localio.c
 /// learned this the hard way: a failed head with a written middle must not count the middle).
 @safe
-final class Transfer: @unchecked Sendable {
-    enum Kind: Sendable { case read, write }
+package final class Transfer: @unchecked Sendable {
+    package enum Kind: Sendable { case read, write }
 
     @safe
-    struct Request: @unchecked Sendable {
+    package struct Request: @unchecked Sendable {
         let kind: Kind
         let offset: UInt64
         let address: UnsafeMutableRawPointer
@@ -26,6 +26,18 @@ final class Transfer: @unchecked Sendable {
         let stable: StableHow
         /// The caller holds the range already (append).
         let holdsRange: Bool
+
+        package init(
+            kind: Kind, offset: UInt64, address: UnsafeMutableRawPointer, byteCount: Int,
+            stable: StableHow, holdsRange: Bool
+        ) {
+            self.kind = kind
+            self.offset = offset
+            unsafe self.address = unsafe address
+            self.byteCount = byteCount
+            self.stable = stable
+            self.holdsRange = holdsRange
+        }
     }
 
     private struct State {
@@ -33,7 +45,7 @@ final class Transfer: @unchecked Sendable {
         var results: InlineArray<3, Int64> = [0, 0, 0]
     }
 
-    let file: LocalIOFile
+    let file: any TransferFile
     let request: Request
     let plan: SegmentPlan
     let local: LocalFile?
@@ -42,14 +54,13 @@ final class Transfer: @unchecked Sendable {
     private let completion: @Sendable (Int64) -> Void
 
     /// - Parameter completion: called exactly once, on any thread; it must not wait.
-    init(
-        file: LocalIOFile, request: Request, route: Route,
+    package init(
+        file: any TransferFile, request: Request, route: Route,
         completion: @escaping @Sendable (Int64) -> Void
     ) {
         self.file = file
         self.request = request
         self.completion = completion
-        let client = file.client
         switch route {
         case .local(let local):
             self.local = local
@@ -57,16 +68,16 @@ final class Transfer: @unchecked Sendable {
                 offset: request.offset, byteCount: request.byteCount,
                 memoryAddress: UInt(bitPattern: request.address),
                 isWrite: request.kind == .write, geometry: local.geometry,
-                policy: client.configuration.misalignment)
+                policy: file.misalignment)
             if plan.count > 0 && !plan.isDirect {
-                client.counters.fallBack(Self.misalignment(request, local.geometry))
+                file.fallBack(Self.misalignment(request, local.geometry))
             }
         case .remote(let reason):
             local = nil
             plan = SegmentPlan.make(
                 offset: request.offset, byteCount: request.byteCount, memoryAddress: 0,
                 isWrite: request.kind == .write, geometry: nil, policy: .rpc)
-            client.counters.fallBack(reason)
+            file.fallBack(reason)
         }
     }
 
@@ -80,7 +91,7 @@ final class Transfer: @unchecked Sendable {
     }
 
     /// Starts every segment, in ascending order.
-    func start() {
+    package func start() {
         let count = plan.count
         guard count > 0 else { return completion(0) }
         state.withLock { $0.pending = count }
@@ -100,7 +111,7 @@ final class Transfer: @unchecked Sendable {
     /// A segment has ended; the last one completes the transfer.
     func segmentEnded(_ index: Int, road: DirectIO.Road, result: Int64) {
         if result < 0, road != .rpc, Self.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
-            file.client.counters.fallBack(.redriven)
+            file.fallBack(.redriven)
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }
@@ -131,9 +142,7 @@ final class Transfer: @unchecked Sendable {
                 offset: segment.offset, byteCount: Int(result),
                 isStable: request.stable != .unstable)
         }
-        file.client.counters.record(
-            road == .rpc ? .rpc : .local, byteCount: Int(result),
-            nanoseconds: clinux_monotonic_nanoseconds() - started)
+        file.record(road == .rpc ? .rpc : .local, byteCount: Int(result), started: started)
     }
 
     private func finish() {

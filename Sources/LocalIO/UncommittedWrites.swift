@@ -59,6 +59,7 @@ package final class UncommittedWrites: Sendable {
 
     private let state = Lock(State())
     private let pieceCount = Atomic<Int>(0)
+    private let replacementCount = Atomic<UInt64>(0)
     private let budget: UncommittedBudget
 
     package init(budget: UncommittedBudget) { self.budget = budget }
@@ -95,8 +96,25 @@ package final class UncommittedWrites: Sendable {
     /// Forgets a range that a newer write has replaced, by whichever road.
     package func forget(offset: UInt64, byteCount: Int) {
         guard byteCount > 0, !isEmpty else { return }
-        state.withLock { cut(&$0, from: offset, to: offset + UInt64(byteCount)) }
+        let end = offset + UInt64(byteCount)
+        state.withLock { state in
+            let regions = offset / Self.regionByteCount...(end - 1) / Self.regionByteCount
+            let isKept = regions.contains { region in
+                state.regions[region]?.contains { $0.offset < end && $0.end > offset } ?? false
+            }
+            guard isKept else { return }
+            // First: who finds nothing kept any more finds this.
+            replacementCount.add(1, ordering: .acquiringAndReleasing)
+            cut(&state, from: offset, to: end)
+        }
     }
+
+    /// Counts the newer writes that have replaced something.
+    ///
+    /// A read that ran beside such a write may have seen neither its bytes, which came too late,
+    /// nor the older ones, which a restarted server has lost and which are kept no longer: if
+    /// this has changed since before the read, and after `overlay`, it has to be done again.
+    package var replacements: UInt64 { replacementCount.load(ordering: .acquiring) }
 
     /// Forgets what lies past a new end of file.
     package func truncate(to size: UInt64) {
@@ -106,6 +124,20 @@ package final class UncommittedWrites: Sendable {
 
     /// The newest write so far: what a COMMIT sent from now on covers.
     package var lastSequence: UInt64 { state.withLock { $0.lastSequence } }
+
+    /// The verifiers under which everything kept was answered.
+    ///
+    /// If a COMMIT answers another one, a newer write may by then have replaced a piece that the
+    /// server has lost: that write, which the COMMIT does not cover, must be committed, too.
+    package var verifiers: Set<WriteVerifier?> {
+        state.withLock { state in
+            var found: Set<WriteVerifier?> = []
+            for pieces in state.regions.values {
+                for piece in pieces { found.insert(piece.verifier) }
+            }
+            return found
+        }
+    }
 
     /// Settles a COMMIT: drops what it made stable and answers what must be sent again, oldest
     /// first. Those stay kept until `settled`.
@@ -128,8 +160,57 @@ package final class UncommittedWrites: Sendable {
                 }
                 state.regions[region] = kept.isEmpty ? nil : kept
             }
-            return again.sorted { $0.sequence < $1.sequence }
+            return again.sorted { ($0.sequence, $0.offset) < ($1.sequence, $1.offset) }
         }
+    }
+
+    /// Lays what is kept over bytes read at `offset`, of which `byteCount` are valid: a server
+    /// that restarted shows older ones until these are sent again. Ask with the range held.
+    /// - Parameter isAtEnd: the read was short because the file ends there: what is kept may
+    ///   reach further. Otherwise an error cut it short, and nothing is known of what follows.
+    /// - Returns: the bytes valid now.
+    package func overlay(
+        _ target: UnsafeMutableRawBufferPointer, byteCount: Int, at offset: UInt64, isAtEnd: Bool
+    ) -> Int {
+        let room = isAtEnd ? target.count : byteCount
+        guard !isEmpty, let start = target.baseAddress, room > 0 else { return byteCount }
+        let end = offset + UInt64(room)
+        return state.withLock { state in
+            var valid = byteCount
+            for region in offset / Self.regionByteCount...(end - 1) / Self.regionByteCount {
+                let pieces = (state.regions[region] ?? []).sorted { $0.offset < $1.offset }
+                for piece in pieces where piece.offset < end && piece.end > offset {
+                    let from = max(piece.offset, offset)
+                    let count = Int(min(piece.end, end) - from)
+                    let place = Int(from - offset)
+                    if place > valid {
+                        unsafe (start + valid).initializeMemory(
+                            as: UInt8.self, repeating: 0, count: place - valid)
+                    }
+                    unsafe piece.bytes.withUnsafeBytes { bytes in
+                        guard let source = bytes.baseAddress else { return }
+                        unsafe (start + place).copyMemory(
+                            from: source + Int(from - piece.offset), byteCount: count)
+                    }
+                    valid = max(valid, place + count)
+                }
+            }
+            guard valid < room else { return valid }
+            // What is kept further on says that the file does not end here.
+            let last = Self.end(state)
+            let seen = last > offset ? Int(min(last - offset, UInt64(room))) : 0
+            guard seen > valid else { return valid }
+            unsafe (start + valid).initializeMemory(
+                as: UInt8.self, repeating: 0, count: seen - valid)
+            return seen
+        }
+    }
+
+    /// One past the last byte that is kept; 0 if none is.
+    package var end: UInt64 { state.withLock { Self.end($0) } }
+
+    private static func end(_ state: State) -> UInt64 {
+        state.regions.values.joined().map(\.end).max() ?? 0
     }
 
     /// What is still kept of a range written at or before `sequence`.

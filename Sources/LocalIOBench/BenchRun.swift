@@ -206,6 +206,7 @@ package final class BenchRun {
                 try session.begin(cold: plan.buffered?.isCold == true)
                 let before = session.fallbacks
                 let totals = try runRound(point, grid, session, round: round)
+                if point.pattern.writes { try tellClients(writer: session) }
                 samples[session.road, default: []].append(totals.sample)
                 for (reason, count) in session.fallbacks where count > before[reason, default: 0] {
                     fallbacks[session.road, default: [:]][reason, default: 0] +=
@@ -253,8 +254,15 @@ package final class BenchRun {
         }
         progress("filling \(ByteSize.text(plan.fileSize)) by \(writer.road.rawValue)")
         try pass(.write, grid, writer)
+        try tellClients(writer: writer)
         self.grid = grid
         try verify(grid)
+    }
+
+    /// Clients tell their server what they write; who writes to the file itself does not.
+    private func tellClients(writer: any RoadSession) throws(BenchError) {
+        guard !writer.road.isClient else { return }
+        for client in clients { try client.fileHasChanged() }
     }
 
     /// Every road reads the whole file and finds each block as it was last written: then all

@@ -55,6 +55,11 @@ public struct DirectoryListing: Hashable, Sendable {
 public struct CommitReply: Hashable, Sendable {
     public var verifier: WriteVerifier
     public var attributes: FileAttributes?
+
+    package init(verifier: WriteVerifier, attributes: FileAttributes?) {
+        self.verifier = verifier
+        self.attributes = attributes
+    }
 }
 
 /// What a read of any length answers.
@@ -64,6 +69,12 @@ public struct ReadReply: Hashable, Sendable {
     /// The server said that the file ends there.
     public var isEndOfFile: Bool
     public var attributes: FileAttributes?
+
+    package init(byteCount: Int, isEndOfFile: Bool, attributes: FileAttributes?) {
+        self.byteCount = byteCount
+        self.isEndOfFile = isEndOfFile
+        self.attributes = attributes
+    }
 }
 
 /// What a write of any length answers.
@@ -76,6 +87,16 @@ public struct WriteReply: Hashable, Sendable {
     /// which the caller must treat as a server that restarted.
     public var verifier: WriteVerifier?
     public var attributes: FileAttributes?
+
+    package init(
+        byteCount: Int, committed: StableHow, verifier: WriteVerifier?,
+        attributes: FileAttributes?
+    ) {
+        self.byteCount = byteCount
+        self.committed = committed
+        self.verifier = verifier
+        self.attributes = attributes
+    }
 }
 
 /// How CREATE deals with a file that exists (RFC 1813, section 3.3.8).

@@ -122,13 +122,16 @@ extension CacheState {
             let file = pages[frame].file
             pages[frame].isLocked = false
             pages[frame].valid = batch.valid[position]
+            let isDirtyAgain = !pages[frame].dirty.isEmpty
             pages[frame].dirty = pages[frame].dirty.hull(range)
             if pages[frame].frequency < 3 { pages.update(frame) { $0.frequency += 1 } }
             let end = pages[frame].index * UInt64(pageByteCount) + UInt64(range.end)
             if end > files[file].size { files[file].size = end }
-            // In writeback it becomes dirty again when that ends.
+            changes += 1
+            files[file].changedAt = changes
+            // In writeback it becomes dirty again when that ends, as of the oldest bytes.
             if pages[frame].isWriteback {
-                pages[frame].epoch = files[file].epoch
+                if !isDirtyAgain { pages[frame].epoch = files[file].epoch }
             } else if pages[frame].list != .dirty, pages[frame].list != .failed {
                 becameDirty(frame, isNew: true)
             }

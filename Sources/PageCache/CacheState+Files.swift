@@ -40,7 +40,10 @@ extension CacheState {
     }
 
     /// Compares what an open learned from the server with what is held of the file.
-    mutating func revalidate(_ slot: Int32, _ stamp: FileStamp) {
+    /// - Parameter moment: `changes` before the server was asked: what it said then of a file
+    ///   that this client has changed since is out of date.
+    mutating func revalidate(_ slot: Int32, _ stamp: FileStamp, asOf moment: UInt64) {
+        guard files[slot].changedAt <= moment else { return }
         let words = StampWords(stamp)
         let isDirty =
             !files[slot].dirty.isEmpty || !files[slot].failed.isEmpty
@@ -50,7 +53,8 @@ extension CacheState {
             files[slot].stamp = words
         }
         // Bytes not yet written, or not yet committed, may lie past what the server knows of.
-        let mayLag = isDirty || (files[slot].openCount > 1 && files[slot].needsCommit)
+        let isUncommitted = files[slot].needsCommit || files[slot].isCommitting
+        let mayLag = isDirty || (files[slot].openCount > 1 && isUncommitted)
         files[slot].size = mayLag ? max(files[slot].size, stamp.size) : stamp.size
     }
 
@@ -79,6 +83,8 @@ extension CacheState {
             frame = next
         }
         files[file].size = size
+        changes += 1
+        files[file].changedAt = changes
         belowLimit()
     }
 

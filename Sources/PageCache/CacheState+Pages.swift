@@ -70,15 +70,21 @@ extension CacheState {
 
     /// What failed is given up; its bytes are lost, which every opener is told.
     mutating func dropFailed(_ file: Int32) {
-        guard !files[file].failed.isEmpty else { return }
-        while !files[file].failed.isEmpty {
-            let frame = files[file].failed.head
+        var hasDropped = false
+        var next = files[file].failed.head
+        while next != none {
+            let frame = next
+            next = pages[frame].next
+            // In the hands of somebody who copies: given up at a later tick.
+            if pages[frame].isLocked || pages[frame].readers > 0 { continue }
+            hasDropped = true
             statistics.droppedBytes += UInt64(pages[frame].dirty.count)
             leaveDirty(frame)
             setUrgent(frame, false)
             removePage(frame)
         }
-        files[file].failedSince = 0
+        guard hasDropped else { return }
+        if files[file].failed.isEmpty { files[file].failedSince = 0 }
         files.update(file) { $0.errorSequence += 1 }
         statistics.writeErrors += 1
         belowLimit()

@@ -166,6 +166,8 @@ extension CacheState {
             statistics.writtenRequests += 1
             files[file].needsCommit = true
             files[file].hasOwnChanges = true
+            changes += 1
+            files[file].changedAt = changes
         }
         let failure = WriteFailure(errno)
         var isNewFailure = false
@@ -178,13 +180,17 @@ extension CacheState {
             if isWritten {
                 pageWritten(frame)
             } else {
-                if !pages[frame].hasFailed || record.isSync { isNewFailure = true }
+                // An fsync that began since waits for these bytes, too: it must not succeed.
+                let isAwaited = record.isSync || files[file].flushers > 0
+                if !pages[frame].hasFailed || isAwaited { isNewFailure = true }
                 pageFailed(frame, failure, errno, record)
             }
         }
         if errno != 0 { noteFailure(file, failure, errno, isNew: isNewFailure) }
         if errno == 0, written == record.byteCount {
+            // What there was no room for may have room now.
             files[file].backOff = 0
+            files[file].retryAt = 0
             currentRequestPages = min(
                 currentRequestPages + 1, configuration.maximumRequestPages)
         }

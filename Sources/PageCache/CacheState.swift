@@ -46,6 +46,8 @@ struct CacheState: ~Copyable {
     var flusherSleeps = false
     var wakesFlusher = false
     var isStopped = false
+    /// Counts writes and truncations of this client.
+    var changes: UInt64 = 0
     var clock: UInt64 = 0
 
     init(_ configuration: PageCacheConfiguration) {

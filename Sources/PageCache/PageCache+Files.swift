@@ -5,11 +5,15 @@ internal import Threads
 extension PageCache {
     // MARK: - Open and close
 
+    /// Counts this client's writes and truncations; to be asked before a stamp is.
+    package var moment: UInt64 { state.withLock { $0.changes } }
+
     /// Opens a file by its owner's key (not 0) and revalidates what is held of it
     /// (close-to-open): another stamp than the last one drops its clean pages.
     /// - Throws: ENFILE if every place in the table is open or dirty.
+    /// - Parameter moment: `moment` before the stamp was asked for.
     package func open(
-        _ key: UInt64, stamp: FileStamp
+        _ key: UInt64, stamp: FileStamp, asOf moment: UInt64
     ) throws(CacheError) -> (file: CacheFileID, open: CacheOpenState) {
         let opened: (CacheFileID, CacheOpenState)? = state.withLock { state in
             state.clock = world.now()
@@ -20,7 +24,7 @@ extension PageCache {
             if slot == none { slot = state.addFile(key: key) ?? none }
             guard slot != none else { return nil }
             state.files.update(slot) { $0.openCount += 1 }
-            state.revalidate(slot, stamp)
+            state.revalidate(slot, stamp, asOf: moment)
             return (
                 state.identity(of: slot),
                 CacheOpenState(seenErrors: state.files[slot].errorSequence)

@@ -110,6 +110,8 @@ package final class PageCache<World: CacheWorld>: @unchecked Sendable {
         _ state: inout CacheState, _ slot: Int32, _ open: inout CacheOpenState,
         _ offset: UInt64, _ byteCount: Int
     ) {
+        // A truncation waits for all that is in flight, and cuts: nothing new may start.
+        guard !state.files[slot].isExclusive else { return }
         let most = min(
             configuration.readAheadByteCount / pageByteCount, configuration.frameCount / 4)
         let end = (offset + UInt64(byteCount) + UInt64(pageByteCount) - 1) / UInt64(pageByteCount)

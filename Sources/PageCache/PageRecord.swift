@@ -132,6 +132,8 @@ struct FileRecord: BitwiseCopyable {
     var openCount = 0
     /// Bytes, what is dirty included.
     var size: UInt64 = 0
+    /// `CacheState.changes` when this client last changed it.
+    var changedAt: UInt64 = 0
     var stamp = StampWords()
     var firstPage = Int32(-1)
     var pageCount = 0

@@ -104,4 +104,32 @@ import Testing
         #expect(found == model, "seed \(seed)")
         #expect(kept.isEmpty && budget.usedBytes == 0)
     }
+
+    @Test func keptBytesExtendOnlyAReadThatEndsWithTheFile() {
+        let budget = UncommittedBudget(commitThreshold: 1 << 20)
+        let kept = UncommittedWrites(budget: budget)
+        keep(kept, budget, [7, 8], at: 4, first)
+        for isAtEnd in [true, false] {
+            var target: [UInt8] = [1, 1, 9, 9, 9, 9, 9, 9]
+            let valid = target.withUnsafeMutableBytes {
+                kept.overlay($0, byteCount: 2, at: 0, isAtEnd: isAtEnd)
+            }
+            #expect(valid == (isAtEnd ? 6 : 2))
+            #expect(target == (isAtEnd ? [1, 1, 0, 0, 7, 8, 9, 9] : [1, 1, 9, 9, 9, 9, 9, 9]))
+        }
+        #expect(kept.end == 6)
+    }
+
+    @Test func onlyAWriteThatReplacesKeptBytesMakesReadersLookAgain() {
+        let budget = UncommittedBudget(commitThreshold: 1 << 20)
+        let kept = UncommittedWrites(budget: budget)
+        keep(kept, budget, [7, 8], at: 4, first)
+        let before = kept.replacements
+        kept.forget(offset: 0, byteCount: 4)
+        kept.forget(offset: 6, byteCount: 100)
+        #expect(kept.replacements == before)
+        kept.forget(offset: 5, byteCount: 1)
+        #expect(kept.replacements != before)
+        #expect(kept.end == 5)
+    }
 }

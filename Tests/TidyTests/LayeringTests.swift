@@ -26,6 +26,10 @@ import Testing
         "LocalIOBench": [
             "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes", "Threads", "CLinux",
         ],
+        "LocalIOSimulation": [
+            "LocalIO", "PageCache", "LocalIOBench", "NFSClient", "DirectIO", "NFSTypes", "Threads",
+            "CLinux",
+        ],
         "LocalIOTesting": [
             "LocalIOBench", "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes",
             "Threads", "CLinux", "CAllocationCounter",

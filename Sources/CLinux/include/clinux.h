@@ -90,6 +90,12 @@ uint64_t clinux_monotonic_nanoseconds(void);
 int clinux_set_thread_filesystem_ids(
     uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count);
 
+/// A word of the calling thread for whoever simulates its waiting; NULL in a real program.
+void *clinux_thread_simulator(void);
+void clinux_set_thread_simulator(void *simulator);
+/// Keeps the calling thread on one of the CPUs it may use (`choice` modulo their number).
+void clinux_pin_thread(int choice);
+
 // --- waiting ---
 
 /// sem_clockwait on the monotonic clock, restarted after signals; false after the time-out.

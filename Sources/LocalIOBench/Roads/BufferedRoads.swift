@@ -2,6 +2,8 @@
 // cache over the local road or over RPC.
 internal import Glibc
 internal import LocalIO
+internal import NFSClient
+internal import NFSTypes
 internal import SystemPackage
 internal import Threads
 
@@ -87,6 +89,18 @@ final class BufferedSession: ClientRoadSession {
         do throws(LocalIOError) {
             try reopened.dropCached()
         } catch { throw BenchError("\(road.rawValue): \(error)") }
+    }
+
+    /// A server that caches attributes would go on telling the old ones, and the client keep pages
+    /// that are no longer the file's: new times make NFS-Ganesha look.
+    func fileHasChanged() throws(BenchError) {
+        let session = client.session
+        do throws(RPCError) {
+            let found = try session.performBlocking(.lookup(session.root, name))
+            _ = try session.performBlocking(
+                .setAttributes(
+                    found.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil))
+        } catch { throw BenchError("\(road.rawValue): cannot touch \(name): \(error)") }
     }
 
     func run(_ job: Job) throws(BenchError) -> JobResult {

@@ -10,6 +10,8 @@ internal import SystemPackage
 protocol ClientRoadSession: RoadSession {
     var client: LocalIOClient { get }
     func setSize(_ size: Int) throws(BenchError)
+    /// Somebody who is no client has written to the file.
+    func fileHasChanged() throws(BenchError)
 }
 
 extension ClientRoadSession {
@@ -34,6 +36,8 @@ extension ClientRoadSession {
         let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
         return Dictionary(uniqueKeysWithValues: counts)
     }
+
+    func fileHasChanged() throws(BenchError) {}
 
     /// Removes a file that the session itself made, and disconnects.
     func disconnect(removing created: String?) {
@@ -157,10 +161,18 @@ final class ClientSession: ClientRoadSession {
 private struct ChannelDriver: RoadDriver, ~Copyable {
     private var channel: IOChannel
     private let file: LocalIOFile
+    #if DEBUG
+        /// Microseconds that each local I/O is held up: proves that a comparison notices.
+        private let delay: UInt32
+    #endif
 
     init(client: LocalIOClient, file: LocalIOFile, depth: Int) throws(BenchError) {
         self.file = file
         channel = try Self.makeChannel(client, depth: depth)
+        #if DEBUG
+            let words = environment("LOCALIO_BENCH_SLOW_DOWN") ?? ""
+            delay = file.fallbackReason == nil ? UInt32(words) ?? 0 : 0
+        #endif
     }
 
     private static func makeChannel(
@@ -174,6 +186,9 @@ private struct ChannelDriver: RoadDriver, ~Copyable {
     mutating func submit(
         slot: Int, isWrite: Bool, buffer: UnsafeMutableRawBufferPointer, offset: UInt64
     ) -> Bool {
+        #if DEBUG
+            if delay > 0 { usleep(delay) }
+        #endif
         let token = UInt64(slot)
         let answer =
             isWrite
