@@ -10,8 +10,10 @@ func handleOperation(
     guard let context = unsafe context, let operation = unsafe operation?.pointee else {
         return false
     }
-    let core = unsafe Unmanaged<MountCore>.fromOpaque(context).takeUnretainedValue()
-    return core.dispatch(operation)
+    // The fence's reference outlives every call: counting here would only bounce a cache line.
+    return unsafe Unmanaged<MountCore>.fromOpaque(context)._withUnsafeGuaranteedRef {
+        $0.dispatch(operation)
+    }
 }
 
 func handleKilled(_ context: UnsafeMutableRawPointer?, _ number: UInt64) {

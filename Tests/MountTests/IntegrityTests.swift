@@ -114,8 +114,10 @@ import Testing
         close(file)
         #expect(try mount.bytes("local") == (32 << 20) + 777)
         #expect(try mount.bytes("rpc") == 0)
-        let fallbacks = try mount.status()["fallbacks"] as? [String: Any]
-        #expect(fallbacks?.isEmpty == true, "\(fallbacks ?? [:])")
+        // The odd tail alone does not go by O_DIRECT: far less than 1 % of the bytes.
+        let fallbacks = try mount.status()["fallbacks"] as? [String: Int] ?? [:]
+        #expect(fallbacks.keys.allSatisfy { $0 == "misaligned" }, "\(fallbacks)")
+        #expect(fallbacks["misaligned", default: 0] <= 1, "\(fallbacks)")
         let raw = open(site.exported + "/sequential", O_RDONLY)
         defer { close(raw) }
         let pages = (32 << 20) / 4096
