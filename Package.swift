@@ -45,6 +45,7 @@ let package = Package(
         .executable(name: "localiod", targets: ["localiod"]),
         // For the package in Benchmarks alone: everything in it is visible to this project only.
         .library(name: "_LocalIOInternals", targets: ["LocalIO", "LocalIOAgent"]),
+        .executable(name: "localio-mount", targets: ["localio-mount"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -69,6 +70,8 @@ let package = Package(
             name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .systemLibrary(
             name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
+
+        .target(name: "CLocalIOFUSE", dependencies: ["CFUSE"], cSettings: gnuSource),
 
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),
@@ -113,6 +116,14 @@ let package = Package(
                 logging, metrics, deque, yams,
             ],
             swiftSettings: strict),
+        // FUSE operations in, client calls out.
+        .target(
+            name: "LocalIOFUSE",
+            dependencies: [
+                "LocalIO", "NFSClient", "NFSTypes", "DirectIO", "Threads", "CLinux",
+                "CLocalIOFUSE", logging, system,
+            ],
+            swiftSettings: strict),
         // What localio-bench measures and how: workloads, roads, private servers, reports.
         .target(
             name: "LocalIOBench",
@@ -151,6 +162,11 @@ let package = Package(
                 "LocalIOServer", "LocalIOAgent", "AgentProtocol", "Threads", argumentParser,
                 logging, lifecycle, unixSignals,
             ],
+            swiftSettings: strict),
+
+        .executableTarget(
+            name: "localio-mount",
+            dependencies: ["LocalIOFUSE", argumentParser, logging],
             swiftSettings: strict),
 
         // What Tests/Guest/run.sh runs in the guest kernel.
@@ -203,6 +219,13 @@ let package = Package(
         .testTarget(
             name: "LocalIOBenchTests",
             dependencies: ["LocalIOBench", "LocalIOTesting", "localio-bench"],
+            swiftSettings: strictTests),
+        .testTarget(
+            name: "MountTests",
+            dependencies: [
+                "LocalIOFUSE", "LocalIOTesting", "LocalIOBench", "LocalIO", "CLinux",
+                "localio-mount", "localiod", system,
+            ],
             swiftSettings: strictTests),
         .testTarget(
             name: "SimulationTests", dependencies: ["LocalIOSimulation", "LocalIOTesting"],

@@ -7,6 +7,7 @@ packages="
     fuse3 nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils
     fio xfsprogs e2fsprogs kmod util-linux mount attr acl iproute2 procps systemd
     valgrind binutils
+    git sqlite3 rsync stress-ng dbench postgresql
 "
 # For Tests/Guest, with --guest. The last ones are what the programs of nfs-kernel-server load.
 guest_packages="

@@ -123,3 +123,7 @@ void clinux_clear_thread_umask(void) {
     // The umask is shared by a process's threads unless one leaves the sharing.
     if (unshare(CLONE_FS) == 0) umask(0);
 }
+
+int clinux_rename(const char *from, const char *to, unsigned flags) {
+    return renameat2(AT_FDCWD, from, AT_FDCWD, to, flags) == 0 ? 0 : -errno;
+}

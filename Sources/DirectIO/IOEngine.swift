@@ -112,6 +112,13 @@ package final class IOEngine: Sendable {
         unsafe core.performBlocking(.write(fd: fd, offset: offset, from: buffer, flags: flags))
     }
 
+    /// Runs an operation on the caller's thread, which may wait for the device: no attempt without
+    /// waiting, no hand-over to the queue.
+    package func performHere(_ operation: IOOperation) -> Int64 {
+        var transfer = Transfer(operation)
+        return transfer.runBlocking()
+    }
+
     /// fsync(2) or fdatasync(2) on the caller's thread; 0 or a negative errno.
     package func syncBlocking(fd: Int32, dataOnly: Bool) -> Int64 {
         var transfer = Transfer(.sync(fd: fd, dataOnly: dataOnly))

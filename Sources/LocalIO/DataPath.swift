@@ -129,9 +129,12 @@ extension LocalIOFile {
     }
 
     /// One aligned piece by one system call of the caller; nil where it must take the long way.
-    private func runInline(
+    ///
+    /// - Parameter mayWait: the caller has nothing else to do: no hand-over to the queue where
+    ///   the device is busy.
+    func runInline(
         _ kind: Transfer.Kind, _ offset: UInt64, _ address: UnsafeMutableRawPointer,
-        _ byteCount: Int, _ local: LocalFile, holdsRange: Bool
+        _ byteCount: Int, _ local: LocalFile, holdsRange: Bool, mayWait: Bool = false
     ) -> Int64? {
         let engine = client.engine
         guard
@@ -147,19 +150,16 @@ extension LocalIOFile {
         }
         let started = clinux_monotonic_nanoseconds()
         let replacements = state.uncommitted.replacements
-        var result =
+        let fd = local.direct.raw
+        let memory = unsafe UnsafeMutableRawBufferPointer(start: address, count: byteCount)
+        let operation: IOOperation =
             switch kind {
-            case .read:
-                unsafe engine.readBlocking(
-                    fd: local.direct.raw,
-                    into: UnsafeMutableRawBufferPointer(start: address, count: byteCount),
-                    offset: offset)
+            case .read: unsafe .read(fd: fd, offset: offset, into: memory)
             case .write:
-                unsafe engine.writeBlocking(
-                    fd: local.direct.raw,
-                    from: UnsafeRawBufferPointer(start: address, count: byteCount),
-                    offset: offset)
+                unsafe .write(fd: fd, offset: offset, from: UnsafeRawBufferPointer(memory))
             }
+        var result =
+            mayWait ? engine.performHere(operation) : engine.performBlocking(operation)
         if kind == .write && result > 0 {
             state.localWriteEnded(offset: offset, byteCount: Int(result), isStable: false)
         }

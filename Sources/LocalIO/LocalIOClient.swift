@@ -4,7 +4,7 @@ package import DirectIO
 internal import Glibc
 public import Logging
 public import NFSClient
-internal import NFSTypes
+package import NFSTypes
 internal import PageCache
 internal import SystemPackage
 internal import Synchronization
@@ -174,6 +174,33 @@ public final class LocalIOClient: Sendable {
         }
     }
 
+    /// Opens a file that the caller has found at the server itself; metadata programs such as
+    /// the mount know files by their handles. Blocks while the agent is asked.
+    ///
+    /// - Parameters:
+    ///   - attributes, granted: what the server has just said about the file and this caller.
+    ///   - path: below the export, without symbolic links; a stale one costs the local road,
+    ///     never the wrong file.
+    ///   - credentials: who the file's RPC calls are made as.
+    package func openBlocking(
+        handle: FileHandle, attributes: FileAttributes, granted: AccessRights, path: String,
+        access: AccessMode, credentials: Credentials
+    ) throws(LocalIOError) -> LocalIOFile {
+        try checkOpen()
+        let found = FoundFile(
+            handle: handle, attributes: attributes, granted: granted, resolvedPath: path)
+        guard let state = files.opened(handle, isBuffered: false) else {
+            throw LocalIOError(.usage, errno: EBUSY, "\(path): open buffered in this client")
+        }
+        let (route, revocations) = localRoute(of: found, access: access)
+        let file = LocalIOFile(
+            client: self, state: state, path: path, resolvedPath: path, access: access,
+            route: route, credentials: credentials)
+        openFiles.withLock { $0[ObjectIdentifier(file)] = file }
+        hold(file, revocations)
+        return file
+    }
+
     /// The road of a file that has just been found at the server, and the lease's count of
     /// revocations before it was opened.
     private func localRoute(
@@ -220,10 +247,10 @@ public final class LocalIOClient: Sendable {
     /// Opens the local road of open files that have none; called by the lease's thread.
     /// - Returns: false if it may be worth trying once more.
     func reopenLocalFiles() -> Bool {
-        let walk = PathWalk(session: session)
         var isDone = true
         for file in currentFiles() {
             guard case .remote = file.route() else { continue }
+            let walk = PathWalk(session: session, credentials: file.credentials)
             do throws(LocalIOError) {
                 let found = try walk.find(
                     handle: file.handle, resolvedPath: file.resolvedPath, access: file.access)

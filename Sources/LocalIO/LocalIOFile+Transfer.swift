@@ -29,32 +29,36 @@ extension LocalIOFile: TransferFile {
         completion: @escaping @Sendable (Result<ReadReply, RPCError>) -> Void
     ) {
         _ = unsafe client.session.read(
-            state.handle, offset: offset, into: target, credentials: nil, completion: completion)
+            state.handle, offset: offset, into: target, credentials: credentials,
+            completion: completion)
     }
     package func writeRemote(
         offset: UInt64, from source: UnsafeRawBufferPointer, stable: StableHow,
         completion: @escaping @Sendable (Result<WriteReply, RPCError>) -> Void
     ) {
         _ = unsafe client.session.write(
-            state.handle, offset: offset, from: source, stable: stable, credentials: nil,
-            completion: completion)
+            state.handle, offset: offset, from: source, stable: stable,
+            credentials: credentials, completion: completion)
     }
     package func touchRemote(completion: @escaping @Sendable (Result<Void, RPCError>) -> Void) {
         let call = NFSCall.setAttributes(
             state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil)
-        _ = client.session.start(call, credentials: nil) { result in
+        _ = client.session.start(call, credentials: credentials) { result in
             completion(result.map { _ in })
         }
     }
     package func commitRemote() throws(RPCError) -> CommitReply {
-        try client.session.performBlocking(.commit(state.handle, offset: 0, byteCount: 0))
+        try client.session.performBlocking(
+            .commit(state.handle, offset: 0, byteCount: 0), credentials: credentials)
     }
     package func remoteAttributes() throws(RPCError) -> FileAttributes {
-        try client.session.performBlocking(.getAttributes(state.handle))
+        try client.session.performBlocking(
+            .getAttributes(state.handle), credentials: credentials)
     }
     package func setRemoteAttributes(_ attributes: SetAttributes) throws(RPCError) {
         _ = try client.session.performBlocking(
-            .setAttributes(state.handle, attributes, guardChangeTime: nil))
+            .setAttributes(state.handle, attributes, guardChangeTime: nil),
+            credentials: credentials)
     }
 
     package func fallBack(_ reason: FallbackReason) { client.counters.fallBack(reason) }

@@ -20,6 +20,8 @@ public final class LocalIOFile: Sendable {
     /// The path below the export, as it was opened.
     public let path: String
     public let access: AccessMode
+    /// Who the file's RPC calls are made as; nil for the session's.
+    package let credentials: Credentials?
     let client: LocalIOClient
     package let state: FileState
     /// The path with symbolic links resolved, for opening it locally again.
@@ -29,13 +31,14 @@ public final class LocalIOFile: Sendable {
 
     init(
         client: LocalIOClient, state: FileState, path: String, resolvedPath: String,
-        access: AccessMode, route: Route
+        access: AccessMode, route: Route, credentials: Credentials? = nil
     ) {
         self.client = client
         self.state = state
         self.path = path
         self.resolvedPath = resolvedPath
         self.access = access
+        self.credentials = credentials
         road = Lock(route)
     }
 

@@ -16,6 +16,8 @@ struct FoundFile: Sendable {
 /// Walks paths of one export. Blocks on RPC.
 struct PathWalk {
     let session: NFSSession
+    /// Who asks; nil for the session's.
+    var credentials: Credentials?
 
     // As many as Linux follows (include/linux/namei.h, MAXSYMLINKS).
     private static let linkLimit = 40
@@ -49,7 +51,9 @@ struct PathWalk {
         _ handle: FileHandle, _ access: AccessMode, _ path: String
     ) throws(LocalIOError) -> AccessRights {
         do throws(RPCError) {
-            return try session.performBlocking(.access(handle, access.rights)).granted
+            return try session.performBlocking(
+                .access(handle, access.rights), credentials: credentials
+            ).granted
         } catch {
             throw LocalIOError(rpc: error, doing: "access check of \(path)")
         }
@@ -59,7 +63,8 @@ struct PathWalk {
         _ handle: FileHandle, _ path: String
     ) throws(LocalIOError) -> FileAttributes {
         do throws(RPCError) {
-            return try session.performBlocking(.getAttributes(handle))
+            return try session.performBlocking(
+                .getAttributes(handle), credentials: credentials)
         } catch {
             throw LocalIOError(rpc: error, doing: "attributes of \(path)")
         }

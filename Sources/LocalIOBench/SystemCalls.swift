@@ -62,6 +62,14 @@ package enum Files {
         return status.mode & S_IFMT == S_IFDIR
     }
 
+    /// The number of the file system that holds a path.
+    package static func device(of path: String) throws(BenchError) -> UInt64 {
+        var status = clinux_stat()
+        let result = unsafe clinux_statx(AT_FDCWD, path, true, &status)
+        guard result == 0 else { throw .system("\(path)", errno: result) }
+        return status.device
+    }
+
     /// The absolute path without symbolic links.
     package static func resolve(_ path: String) throws(BenchError) -> String {
         guard let real = unsafe realpath(path, nil) else {

@@ -12,8 +12,9 @@ struct Bench: ParsableCommand {
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
         subcommands: [
-            Run.self, Compare.self, Writeback.self, Instructions.self, Probe.self, Open.self,
-            TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self, CountInstructions.self,
+            Run.self, Compare.self, Writeback.self, Mounts.self, Instructions.self, Probe.self,
+            Open.self, WithMount.self, TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self,
+            CountInstructions.self,
         ],
         defaultSubcommand: Run.self)
 }
@@ -226,6 +227,104 @@ struct Writeback: ParsableCommand {
         arguments.json = json
         arguments.output = output
         Glibc.exit(BenchCommand.writeback(arguments))
+    }
+}
+
+struct Mounts: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mount",
+        abstract: "Compares the FUSE mount with its rivals on one file system.",
+        discussion: """
+            In turns, in one run: a directory of the file system itself (plain), localio-mount \
+            (localio), the same with locality off (rpc), and libfuse's own example passthrough_ll \
+            with the kernel's writeback cache, built from the source that libfuse3-dev brings. fio \
+            does the I/O. Needs root.
+            """)
+
+    @Option(help: "embedded or ganesha. Default: embedded.")
+    var server: String?
+    @Option(help: "A directory for the files. Default: a temporary directory.")
+    var directory: String?
+    @Option(help: "Size of each road's file. Default: 256m.")
+    var size: String?
+    @Option(help: "Time of one round of a random cell. Default: 1s.")
+    var runtime: String?
+    @Option(help: "Rounds in which the roads take turns. Default: 5.")
+    var rounds: String?
+    @Option(help: "Of plain, localio, rpc, passthrough_ll. Default: all.")
+    var road: String?
+    @Option(
+        help: """
+            Of write-1m-buffered, read-1m-buffered, and randread and randwrite with -4k-direct-1 \
+            and -4k-direct-16. Default: all.
+            """)
+    var cell: String?
+    @Option(help: "More -o options for localio-mount.")
+    var options: String?
+    @Flag(help: "Exit status 1 if a promised ratio is missed.")
+    var check = false
+    @Flag(help: "Report as JSON.")
+    var json = false
+    @Option(help: "Write the report to this file instead of standard output.")
+    var output: String?
+
+    func run() throws {
+        var arguments = MountArguments()
+        arguments.server = server
+        arguments.directory = directory
+        arguments.size = size
+        arguments.runtime = runtime
+        arguments.rounds = rounds
+        arguments.road = road
+        arguments.cell = cell
+        arguments.options = options
+        arguments.json = json
+        arguments.check = check
+        arguments.output = output
+        Glibc.exit(BenchCommand.mount(arguments))
+    }
+}
+
+struct WithMount: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "with-mount",
+        abstract: "Runs a command on private mounts of private servers.",
+        discussion: """
+            Every server with every locality in turn, each in a temporary directory; {} in the \
+            command becomes the mount point. The exit status is the first that was not 0.
+            """)
+
+    @Option(help: "Of embedded, ganesha. Default: embedded.")
+    var server: String?
+    @Option(help: "Of on, off. Default: on.")
+    var local: String?
+    @Option(help: "More -o options for localio-mount.")
+    var options: String?
+    @Option(
+        name: .customLong("file-system"),
+        help: "Export a file system of the run's own: ext4 or xfs on a loop device (needs root).")
+    var fileSystem: String?
+    @Option(
+        name: .customLong("device-limit"),
+        help: "Put it on a disk in memory that takes so many bytes a second, such as 20m.")
+    var deviceLimit: String?
+    @Option(
+        name: .customLong("memory-limit"),
+        help: "Run mount and command in a memory control group of this many bytes (needs root).")
+    var memoryLimit: String?
+    @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")
+    var command: [String] = []
+
+    func run() throws {
+        var arguments = WithMountArguments()
+        arguments.server = server
+        arguments.local = local
+        arguments.options = options
+        arguments.fileSystem = fileSystem
+        arguments.deviceLimit = deviceLimit
+        arguments.memoryLimit = memoryLimit
+        arguments.command = command.first == "--" ? Array(command.dropFirst()) : command
+        Glibc.exit(BenchCommand.withMount(arguments))
     }
 }
 

@@ -17,6 +17,15 @@ import Testing
         Case(arguments: ["--bs", "0"], status: 64, says: "--bs '0'"),
         Case(arguments: ["--bs", "4x"], status: 64, says: "such as 4k"),
         Case(arguments: ["--bs", "99999999999999999999k"], status: 64, says: "--bs"),
+        Case(
+            arguments: ["mount", "--server", "nfs://h/e"], status: 64,
+            says: "give embedded or ganesha"),
+        Case(arguments: ["mount", "--cell", "x"], status: 64, says: "write-1m-buffered"),
+        Case(arguments: ["mount", "--road", "fuse-nfs"], status: 64, says: "passthrough_ll"),
+        Case(arguments: ["with-mount"], status: 64, says: "give a command"),
+        Case(
+            arguments: ["with-mount", "--local", "maybe", "true"], status: 64,
+            says: "must be of on, off"),
         Case(arguments: ["--rw", "foo"], status: 64, says: "must be of read, write"),
         Case(arguments: ["--rw", ""], status: 64, says: "--rw"),
         Case(arguments: ["--iodepth", "0"], status: 64, says: "from 1 to 4096"),

@@ -46,6 +46,9 @@ typedef struct {
 } clinux_time;
 int clinux_change_times(int fd, clinux_time access, clinux_time modify);
 
+/// renameat2(2) with RENAME_* flags; 0 or a negative errno.
+int clinux_rename(const char *from, const char *to, unsigned flags);
+
 /// linkat(2) of what `fd` names, a symbolic link as itself; 0 or a negative errno.
 int clinux_link(int fd, int directory_fd, const char *name);
 int clinux_make_device(

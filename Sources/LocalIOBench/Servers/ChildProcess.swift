@@ -18,13 +18,18 @@ package final class ChildProcess: Sendable {
     /// - Parameters:
     ///   - arguments: without the program's own name.
     ///   - outputPath: takes standard output and error; appended to. Discarded if nil.
+    ///   - sharesOutput: writes to our own standard output instead.
     ///   - outlivesUs: for a shared helper that ends by itself when its last user has gone.
     package init(
-        _ path: String, _ arguments: [String], outputPath: String? = nil, outlivesUs: Bool = false
+        _ path: String, _ arguments: [String], outputPath: String? = nil,
+        sharesOutput: Bool = false, outlivesUs: Bool = false
     ) throws(BenchError) {
         let name = path.split(separator: "/").last.map(String.init) ?? path
-        let output = unsafe open(
-            outputPath ?? "/dev/null", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        let output =
+            sharesOutput
+            ? dup(STDOUT_FILENO)
+            : unsafe open(
+                outputPath ?? "/dev/null", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard output >= 0 else {
             throw .system("cannot write \(outputPath ?? "/dev/null")", errno: errno)
         }

@@ -1,0 +1,156 @@
+// What a mount needs beside blocking and awaiting callers: transfers that end in a completion,
+// attributes without RPC, space in the local file, and changes of files known by their handles.
+internal import CLinux
+internal import DirectIO
+internal import Glibc
+internal import NFSClient
+package import NFSTypes
+internal import Threads
+
+/// What became of an I/O that was to be done at once by its caller.
+package enum TransferHere {
+    /// Bytes or a negative errno.
+    case done(Int64)
+    /// It is not one aligned piece, or must wait for another of the same pages.
+    case takesLong
+    /// The file's I/O goes by RPC.
+    case isRemote
+}
+
+extension LocalIOFile {
+    /// Reads or writes in the calling thread, which may wait for the device, if that takes one
+    /// system call on the local file. For callers that hold the file open themselves.
+    package func transferHere(
+        isWrite: Bool, _ address: UnsafeMutableRawPointer, byteCount: Int, at offset: UInt64
+    ) -> TransferHere {
+        guard case .local(let local) = route() else { return .isRemote }
+        let result = unsafe runInline(
+            isWrite ? .write : .read, offset, address, byteCount, local, holdsRange: false,
+            mayWait: true)
+        return result.map { .done($0) } ?? .takesLong
+    }
+
+    /// Starts a read into `target` from `offset`.
+    ///
+    /// - Parameter completion: called exactly once with the bytes read or a negative errno, on
+    ///   any thread; it must not wait. The memory belongs to the read until then.
+    package func startRead(
+        into target: UnsafeMutableRawBufferPointer, at offset: UInt64,
+        completion: @escaping @Sendable (Int64) -> Void
+    ) {
+        unsafe start(.read, offset, target.baseAddress, target.count, completion)
+    }
+
+    /// Starts a write of `source` at `offset`; otherwise as `startRead`.
+    package func startWrite(
+        from source: UnsafeRawBufferPointer, at offset: UInt64,
+        completion: @escaping @Sendable (Int64) -> Void
+    ) {
+        unsafe start(
+            .write, offset, UnsafeMutableRawPointer(mutating: source.baseAddress), source.count,
+            completion)
+    }
+
+    private func start(
+        _ kind: Transfer.Kind, _ offset: UInt64, _ address: UnsafeMutableRawPointer?,
+        _ byteCount: Int, _ completion: @escaping @Sendable (Int64) -> Void
+    ) {
+        guard byteCount > 0, let address = unsafe address else { return completion(0) }
+        let request = unsafe Transfer.Request(
+            kind: kind, offset: offset, address: address, byteCount: byteCount,
+            stable: .unstable, holdsRange: false)
+        Transfer(file: self, request: request, route: route(), completion: completion).start()
+    }
+
+    /// Whether aligned I/O goes the local road now.
+    package var isLocal: Bool {
+        if case .local = route() { return true }
+        return false
+    }
+
+    /// The attributes by statx(2), which no server's cache stands before; nil on the RPC road.
+    package var localAttributes: FileAttributes? {
+        guard case .local(let local) = route(), let status = local.status() else { return nil }
+        return FileAttributes(status)
+    }
+
+    /// fallocate(2) in the local file with `mode` of FALLOC_FL_*, the whole file's range held.
+    ///
+    /// - Returns: 0 or an errno; EOPNOTSUPP on the RPC road, which has no such procedure.
+    package func allocateBlocking(mode: Int32, offset: Int64, byteCount: Int64) -> Int32 {
+        guard case .local(let local) = route(), access.canWrite else { return EOPNOTSUPP }
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        let result = clinux_fallocate(local.direct.raw, mode, offset, byteCount)
+        guard result == 0 else { return -result }
+        state.localWriteEnded(
+            offset: UInt64(offset), byteCount: Int(byteCount), isStable: false)
+        return 0
+    }
+
+    /// Where data or a hole begins, by lseek(2) on the local file; negative errno else.
+    package func seekLocal(offset: Int64, whence: Int32) -> Int64 {
+        guard case .local(let local) = route() else { return -Int64(EOPNOTSUPP) }
+        // The descriptor's own position is used by nobody: every I/O names its offset.
+        let found = lseek(local.direct.raw, Int(offset), whence)
+        return found < 0 ? -Int64(errno) : Int64(found)
+    }
+}
+
+extension LocalIOClient {
+    /// Changes attributes of a file known by its handle, for `credentials`. A change of size
+    /// waits for the I/O in flight on the file, and kept bytes past it are forgotten.
+    package func setAttributes(
+        _ handle: FileHandle, _ changes: SetAttributes, credentials: Credentials
+    ) async throws(LocalIOError) -> FileAttributes? {
+        let call = NFSCall.setAttributes(handle, changes, guardChangeTime: nil)
+        guard let size = changes.size else {
+            do throws(RPCError) {
+                return try await session.perform(call, credentials: credentials)
+            } catch {
+                throw LocalIOError(rpc: error, doing: "change of attributes")
+            }
+        }
+        return try await lane.run { () throws(LocalIOError) in
+            guard let state = self.files.opened(handle, isBuffered: false) else {
+                throw LocalIOError(
+                    .usage, errno: EBUSY,
+                    "change of size to \(size) bytes of a file that is open buffered in this "
+                        + "client; truncate it there")
+            }
+            defer { self.files.closed(handle) }
+            let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+            defer { state.ranges.release(token) }
+            do throws(RPCError) {
+                let reply = try self.session.performBlocking(call, credentials: credentials)
+                state.uncommitted.truncate(to: size)
+                return reply
+            } catch {
+                throw LocalIOError(rpc: error, doing: "change of size to \(size) bytes")
+            }
+        }
+    }
+
+    /// `openBlocking` of a found file for async callers.
+    package func open(
+        handle: FileHandle, attributes: FileAttributes, granted: AccessRights, path: String,
+        access: AccessMode, credentials: Credentials
+    ) async throws(LocalIOError) -> LocalIOFile {
+        // Without a local road nothing waits: no control thread is needed.
+        if case .remote = locality {
+            return try openBlocking(
+                handle: handle, attributes: attributes, granted: granted, path: path,
+                access: access, credentials: credentials)
+        }
+        return try await lane.run { () throws(LocalIOError) in
+            try self.openBlocking(
+                handle: handle, attributes: attributes, granted: granted, path: path,
+                access: access, credentials: credentials)
+        }
+    }
+
+    /// Runs work that may wait on a control thread; false once the client is closed.
+    package func submitControl(_ work: @escaping @Sendable () -> Void) -> Bool {
+        lane.submit(work)
+    }
+}

@@ -1,0 +1,130 @@
+// Every byte: random I/O through a mount against a reference, and against the file itself.
+import CLinux
+import Glibc
+import LocalIOBench
+import LocalIOTesting
+import Testing
+
+@Suite(.serialized, .enabled(if: canMount)) struct IntegrityTests {
+    private static let fileByteCount = 3 * 1024 * 1024 + 1234
+
+    private struct Random: RandomNumberGenerator {
+        var state: UInt64
+        mutating func next() -> UInt64 {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return state
+        }
+    }
+
+    @Test(arguments: MountedRoad.all) func randomWritesArriveAsWritten(_ road: MountedRoad) throws {
+        let site = try MountSite(road.server)
+        let mount = try site.mount(road.options)
+        let seed = testSeed()
+        var random = Random(state: seed | 1)
+        let path = mount.point + "/file"
+        var reference = [UInt8](repeating: 0, count: Self.fileByteCount)
+        let buffered = open(path, O_RDWR | O_CREAT, 0o644)
+        let direct = open(path, O_RDWR | clinux_o_direct)
+        #expect(buffered >= 0 && direct >= 0)
+        ftruncate(buffered, off_t(Self.fileByteCount))
+        let map = mmap(
+            nil, Self.fileByteCount, PROT_READ | PROT_WRITE, MAP_SHARED, buffered, 0)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { memory.deallocate() }
+        for step in 0..<testOperations(150) {
+            let kind = Int.random(in: 0..<3, using: &random)
+            let unit = kind == 1 ? 4096 : 1
+            let length = Int.random(in: 1...(kind == 1 ? 64 : 200_000), using: &random) * unit
+            let limit = (Self.fileByteCount - length) / unit
+            let offset = Int.random(in: 0...max(limit - 1, 0), using: &random) * unit
+            let value = UInt8.random(in: 0...255, using: &random)
+            for index in 0..<length {
+                let byte = value &+ UInt8(truncatingIfNeeded: index)
+                memory.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+                reference[offset + index] = byte
+            }
+            switch kind {
+            case 0: #expect(pwrite(buffered, memory, length, off_t(offset)) == length)
+            case 1: #expect(pwrite(direct, memory, length, off_t(offset)) == length)
+            default: map?.advanced(by: offset).copyMemory(from: memory, byteCount: length)
+            }
+            guard step % 10 == 9 else { continue }
+            let start = Int.random(in: 0..<Self.fileByteCount - 70_000, using: &random)
+            let count = pread(buffered, memory, 65_536, off_t(start))
+            let bytes = UnsafeRawBufferPointer(start: memory, count: max(count, 0))
+            #expect(
+                bytes.elementsEqual(reference[start..<start + 65_536]),
+                "step \(step), LOCALIO_SEED=\(seed)")
+        }
+        munmap(map, Self.fileByteCount)
+        #expect(fsync(buffered) == 0)
+        close(buffered)
+        close(direct)
+        #expect(try readFile(site.exported + "/file") == reference, "LOCALIO_SEED=\(seed)")
+        #expect(try readFile(path) == reference, "LOCALIO_SEED=\(seed)")
+        #expect(try mount.bytes(road.isLocal ? "rpc" : "local") == 0)
+    }
+
+    @Test(arguments: MountedRoad.all) func unmountWritesWhatIsDirty(_ road: MountedRoad) throws {
+        let site = try MountSite(road.server)
+        let mount = try site.mount(road.options)
+        let bytes = (0..<2_000_003).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+        let file = open(mount.point + "/dirty", O_RDWR | O_CREAT, 0o644)
+        _ = bytes.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+        // Still open: busy, so that it is flushed and detached.
+        mount.process.signal(SIGTERM)
+        _ = poll(timeout: .seconds(20)) { access(mount.point + "/.localio-status", F_OK) != 0 }
+        #expect(try readFile(site.exported + "/dirty") == bytes)
+        #expect(pwrite(file, "end", 3, 2_000_003) == 3)
+        close(file)
+        #expect(mount.process.wait(timeout: .seconds(20)) == 0)
+        #expect(try readFile(site.exported + "/dirty") == bytes + Array("end".utf8))
+    }
+
+    @Test(arguments: MountedRoad.all) func whatWasSyncedSurvivesAKill(_ road: MountedRoad) throws {
+        let site = try MountSite(road.server)
+        let mount = try site.mount(road.options)
+        let bytes = (0..<1_500_001).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 2) }
+        let file = open(mount.point + "/synced", O_RDWR | O_CREAT, 0o644)
+        _ = bytes.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+        #expect(fsync(file) == 0)
+        mount.kill9()
+        #expect(try readFile(site.exported + "/synced") == bytes)
+        #expect(open(mount.point + "/synced", O_RDONLY) == -1 && errno == ENOTCONN)
+        close(file)
+        // A dead mount point is taken over.
+        let again = try MountProcess(url: site.server.url, options: road.options)
+        #expect(try readFile(again.point + "/synced") == bytes)
+    }
+
+    /// Page-cache writeback goes direct, an odd tail apart, and leaves no second copy in the
+    /// server's page cache.
+    @Test(arguments: MountedServer.available) func writebackGoesDirect(
+        _ server: MountedServer
+    ) throws {
+        let site = try MountSite(server)
+        let mount = try site.mount()
+        let chunk = [UInt8](repeating: 0x5a, count: 1 << 20)
+        let file = open(mount.point + "/sequential", O_RDWR | O_CREAT, 0o644)
+        for _ in 0..<32 { _ = chunk.withUnsafeBytes { write(file, $0.baseAddress, $0.count) } }
+        _ = chunk.withUnsafeBytes { write(file, $0.baseAddress, 777) }
+        #expect(fsync(file) == 0)
+        close(file)
+        #expect(try mount.bytes("local") == (32 << 20) + 777)
+        #expect(try mount.bytes("rpc") == 0)
+        // The odd tail alone does not go by O_DIRECT: far less than 1 % of the bytes.
+        let fallbacks = try mount.status()["fallbacks"] as? [String: Int] ?? [:]
+        #expect(fallbacks.keys.allSatisfy { $0 == "misaligned" }, "\(fallbacks)")
+        #expect(fallbacks["misaligned", default: 0] <= 1, "\(fallbacks)")
+        let raw = open(site.exported + "/sequential", O_RDONLY)
+        defer { close(raw) }
+        let pages = (32 << 20) / 4096
+        let map = mmap(nil, 32 << 20, PROT_READ, MAP_SHARED, raw, 0)
+        defer { munmap(map, 32 << 20) }
+        var resident = [UInt8](repeating: 0, count: pages)
+        #expect(mincore(map, 32 << 20, &resident) == 0)
+        #expect(resident.count { $0 & 1 != 0 } < pages / 100)
+    }
+}
