@@ -5,7 +5,7 @@ import LocalIOTesting
 import SystemPackage
 import Testing
 
-@Suite(.timeLimit(.minutes(5))) struct CommandLineTests {
+@Suite(.timeLimit(.minutes(15))) struct CommandLineTests {
     struct Case: CustomTestStringConvertible {
         var arguments: [String]
         var status: Int32

@@ -5,7 +5,7 @@ import LocalIOTesting
 import SystemPackage
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct FixtureTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct FixtureTests {
     @Test func aTemporaryDirectoryGoesWithAllBelowIt() throws {
         let directory = try TemporaryDirectory()
         let path = directory.path.string

@@ -5,7 +5,7 @@ import Testing
 
 @testable import LocalIOBench
 
-@Suite(.timeLimit(.minutes(5))) struct InstructionTests {
+@Suite(.timeLimit(.minutes(15))) struct InstructionTests {
     @Test func thresholdsAreLinesOfPathAndNumber() throws {
         let text = "# most\n\ninline-read: 1500 # why\n  rpc-write:   9000\n"
         let thresholds = try InstructionThresholds(text, name: "file")

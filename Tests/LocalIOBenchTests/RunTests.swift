@@ -6,7 +6,7 @@ import LocalIOTesting
 import SystemPackage
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct RunTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct RunTests {
     /// A short run that still has every road.
     static func quick(_ more: [String]) -> [String] {
         ["--size", "8m", "--runtime", "60ms", "--rounds", "2"] + more
