@@ -196,7 +196,11 @@ struct ChannelCore: ~Copyable {
             unsafe !slot.pointee.isWrite && result >= 0
             && slot.pointee.replacements != file.state.uncommitted.replacements
         file.state.ranges.release(range)
-        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        let isMended =
+            unsafe result < 0
+            && Transfer.isMendedByRPC(
+                Int32(truncatingIfNeeded: -result), isWrite: slot.pointee.isWrite)
+        if isStale || isMended {
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }

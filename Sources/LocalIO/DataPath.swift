@@ -173,7 +173,11 @@ extension LocalIOFile {
         let isStale =
             kind == .read && result >= 0 && replacements != state.uncommitted.replacements
         if let token { state.ranges.release(token) }
-        if isStale || result < 0 && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        let isMended =
+            result < 0
+            && Transfer.isMendedByRPC(
+                Int32(truncatingIfNeeded: -result), isWrite: kind == .write)
+        if isStale || isMended {
             // The long way tries once more, and re-drives by RPC, counted.
             return nil
         }

@@ -100,7 +100,9 @@ package final class PageTransfer: @unchecked Sendable {
         }
         clear()
         if isCutShort { return startLong(io, file, .remote(.redriven)) }
-        if result < 0, Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        if result < 0,
+            Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result), isWrite: io.isWrite)
+        {
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }

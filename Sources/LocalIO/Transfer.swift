@@ -110,7 +110,11 @@ package final class Transfer: @unchecked Sendable {
 
     /// A segment has ended; the last one completes the transfer.
     func segmentEnded(_ index: Int, road: DirectIO.Road, result: Int64) {
-        if result < 0, road != .rpc, Self.isMendedByRPC(Int32(truncatingIfNeeded: -result)) {
+        let isMended =
+            result < 0 && road != .rpc
+            && Self.isMendedByRPC(
+                Int32(truncatingIfNeeded: -result), isWrite: request.kind == .write)
+        if isMended {
             file.fallBack(.redriven)
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
@@ -126,10 +130,16 @@ package final class Transfer: @unchecked Sendable {
         if isLast { finish() }
     }
 
-    /// Local errors after submission that another road may not meet; ENOSPC, EDQUOT and EIO
-    /// are the file's own and surface.
-    static func isMendedByRPC(_ errno: Int32) -> Bool {
+    /// Local errors after submission that another road may not meet; ENOSPC, EDQUOT and a write's
+    /// EIO are the file's own and surface.
+    ///
+    /// A direct read answers EIO not for a bad disk only: where buffered writes have left blocks
+    /// reserved and not yet given (XFS beyond the old end of file), fs/iomap/direct-io.c warns of
+    /// a collision and gives up, while the server reads them through the page cache. A disk that
+    /// is bad fails the server too.
+    static func isMendedByRPC(_ errno: Int32, isWrite: Bool) -> Bool {
         switch errno {
+        case EIO: !isWrite
         case EINVAL, EAGAIN, EBADF, ESTALE, EOPNOTSUPP, ECANCELED, ENOMEM: true
         default: false
         }
