@@ -7,10 +7,12 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -97,19 +99,35 @@ static struct sockaddr_in loopback(int port) {
     };
 }
 
-int clinux_unused_port(void) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
-    struct sockaddr_in address = loopback(0);
-    socklen_t length = sizeof address;
-    int result;
-    if (bind(fd, (struct sockaddr *)&address, length) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &length) < 0)
-        result = -errno;
-    else
-        result = ntohs(address.sin_port);
+// Below the ports that Linux gives to outgoing connections and to servers that ask for any: none
+// of those takes the port before its server binds it, and no connection to it meets itself.
+enum { first_port = 10000, port_count = 22000 };
+static atomic_uint port_turn;
+
+static void begin_port_turns(void) {
+    unsigned start = 0;
+    if (getrandom(&start, sizeof start, GRND_NONBLOCK) < 0) start = (unsigned)getpid() * 97;
+    atomic_store(&port_turn, start % port_count);
+}
+
+static bool is_unused(int port, int type) {
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    struct sockaddr_in address = loopback(port);
+    bool unused = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
     close(fd);
-    return result;
+    return unused;
+}
+
+int clinux_unused_port(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, begin_port_turns);
+    for (int tries = 0; tries < port_count; tries++) {
+        // Each is given once in a round, so that two servers of a process never have the same.
+        int port = first_port + (int)(atomic_fetch_add(&port_turn, 1) % port_count);
+        if (is_unused(port, SOCK_STREAM) && is_unused(port, SOCK_DGRAM)) return port;
+    }
+    return -EADDRINUSE;
 }
 
 bool clinux_port_answers(int port) {

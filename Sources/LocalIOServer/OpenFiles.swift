@@ -4,7 +4,8 @@ internal import Glibc
 internal import NFSTypes
 internal import Threads
 
-/// One open regular file; closed when the cache and the last call let go of it.
+/// One open regular file; closed when the cache and the last call let go of it. Who uses the
+/// number extends this object's lifetime over the use.
 final class OpenFile: Sendable {
     let descriptor: Int32
     let canRead: Bool

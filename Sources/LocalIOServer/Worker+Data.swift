@@ -17,6 +17,7 @@ extension Worker {
             let asked = service.faults.readByteCount(limit)
             guard offset <= UInt64(Int64.max) - UInt64(asked) else { throw Refusal(.invalid) }
             let file = try openFile(handle, for: .reading)
+            defer { withExtendedLifetime(file) {} }
             // Straight into the reply. Rights are checked on the attributes read after the
             // data, which the reply carries; what is refused never leaves the buffer.
             let room = unsafe output.room(
@@ -29,7 +30,9 @@ extension Worker {
                 unsafe byteCount = held.overlay(
                     handle, offset: offset, byteCount: byteCount, target: room)
             }
-            let isEnd = offset + UInt64(byteCount) >= status.size
+            // What was read short ended at the end of the file, wherever that has moved since: by
+            // the size alone, a reader of nothing would be told that there is more.
+            let isEnd = byteCount < asked || offset + UInt64(byteCount) >= status.size
             output.put(NFSStatus.ok)
             output.putOptional(status)
             output.put(UInt32(byteCount))
@@ -79,6 +82,7 @@ extension Worker {
             guard Int(count) == bytes.count else { throw Refusal(.invalid) }
             guard offset <= UInt64(Int64.max) - UInt64(count) else { throw Refusal(.fileTooBig) }
             let file = try openFile(handle, for: .writing)
+            defer { withExtendedLifetime(file) {} }
             let asked = try service.faults.writeByteCount(bytes.count)
             let taken = unsafe UnsafeRawBufferPointer(rebasing: bytes[..<asked])
             let isHeld = service.held != nil && stable == .unstable
@@ -134,6 +138,7 @@ extension Worker {
         do throws(Refusal) {
             try requireWritable()
             let file = try openFile(handle, for: service.held == nil ? .committing : .writing)
+            defer { withExtendedLifetime(file) {} }
             try service.inodeLocks.withLock(ServerHandle.inode(of: handle)) {
                 () throws(Refusal) in
                 let before = try status(handle, file.descriptor)

@@ -13,6 +13,10 @@ final class ReadRequest: Request, @unchecked Sendable {
     private var answer: Result<ReadReply, RPCError>?
     private var byteCount = 0
     private var lastByteCount = 0
+    /// Answers without bytes and without an end, one after the other: what a server says that
+    /// looks at the size after it has read, while another call makes the file longer.
+    private var emptyAnswers = 0
+    private static let emptyAnswerLimit = 8
 
     init(
         number: UInt64, handle: FileHandle, offset: UInt64,
@@ -64,7 +68,9 @@ final class ReadRequest: Request, @unchecked Sendable {
         let isEnd = unsafe form.pointee.READ3res_u.resok.eof != 0
         let isShort = unsafe byteCount < target.count
         if !isEnd && isShort {
-            return count > 0 ? .again : refuse("READ was answered with nothing, yet no end", server)
+            if count > 0 { emptyAnswers = 0 } else { emptyAnswers += 1 }
+            return emptyAnswers <= Self.emptyAnswerLimit
+                ? .again : refuse("READ was answered with nothing, yet no end", server)
         }
         let attributes = unsafe FileAttributes(form.pointee.READ3res_u.resok.file_attributes)
         answer = .success(

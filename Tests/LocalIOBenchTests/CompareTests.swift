@@ -170,7 +170,12 @@ import Testing
         let words = Self.short + ["--sections", "direct", "--thresholds", bars]
         let usual = try BenchProgram.run(words)
         #expect(usual.status == 0, "\(usual.output)")
-        let slow = try BenchProgram.run(words, environment: ["LOCALIO_BENCH_SLOW_DOWN=20000"])
+        // A busy machine may hold the raw file up as much in some round, and the bar is then
+        // undecided: three tries.
+        var slow = usual
+        for _ in 0..<3 where slow.status != 1 {
+            slow = try BenchProgram.run(words, environment: ["LOCALIO_BENCH_SLOW_DOWN=100000"])
+        }
         #expect(slow.status == 1, "\(slow.output)")
         #expect(slow.output.contains("missed: direct: randread 4k, depth 1: localio / raw"))
     }

@@ -209,8 +209,9 @@ struct BufferedRun {
             step += 1
             switch Int.random(in: 0..<1000, using: &generator) {
             case 0..<480: try write()
-            case 480..<960: try read()
-            case 960..<975: try truncate()
+            case 480..<972: try read()
+            // Rare, so that the file outgrows the cache.
+            case 972..<975: try truncate()
             case 975..<990: try commit()
             case 990..<995:
                 try file.closeBlocking()
@@ -291,8 +292,8 @@ struct BufferedRun {
         let cache = try #require(statistics.cache)
         #expect(cache.cachedBytes <= 1 << 20)
         #expect(cache.dirtyBytes == 0 && cache.writebackBytes == 0 && cache.droppedBytes == 0)
-        // Truncations may keep the file below the cache's size from end to end.
-        if cache.evictions == 0 { print("seed \(seed): the cache never was too small") }
+        // Few operations may not make the file larger than the cache.
+        if step >= 10_000 { #expect(cache.evictions > 0, "seed \(seed)") }
         #expect((statistics.roads[.local]?.operations ?? 0 > 0) == (locality != .off))
     }
 }

@@ -23,7 +23,8 @@ int clinux_exit_code(int status);
 /// Removes a directory and all below it without leaving its file system; 0 or a negative errno.
 int clinux_remove_tree(const char *path);
 
-/// An unused TCP port of 127.0.0.1 at the time of asking, or a negative errno.
+/// A TCP and UDP port of 127.0.0.1 that is unused at the time of asking and is given to nobody
+/// else in this process, or a negative errno.
 int clinux_unused_port(void);
 /// Whether something accepts TCP connections on that port of 127.0.0.1.
 bool clinux_port_answers(int port);
