@@ -166,6 +166,24 @@ int64_t clinux_pwrite2(int fd, const void *buffer, size_t byte_count, int64_t of
     return result < 0 ? -errno : result;
 }
 
+// Not in the headers of every distribution that the kernels run on.
+enum { sys_cachestat = 451 };
+struct cachestat_range { uint64_t offset, length; };
+struct cachestat_counts { uint64_t cached, dirty, writeback, evicted, recently_evicted; };
+
+int64_t clinux_pread_cached(int fd, void *buffer, size_t byte_count, int64_t offset) {
+    static long page;
+    if (page == 0) page = sysconf(_SC_PAGESIZE);
+    struct cachestat_range range = {(uint64_t)offset, byte_count};
+    struct cachestat_counts counts = {0};
+    if (syscall(sys_cachestat, fd, &range, &counts, 0U) < 0) return -errno;
+    uint64_t first = (uint64_t)offset / (uint64_t)page;
+    uint64_t last = ((uint64_t)offset + byte_count - 1) / (uint64_t)page;
+    // RWF_NOWAIT alone would start read-ahead of what is missing (mm/filemap.c).
+    if (counts.cached < last - first + 1) return -EAGAIN;
+    return clinux_pread2(fd, buffer, byte_count, offset, clinux_rwf_nowait);
+}
+
 // The unused arguments must be zeros, or the kernel answers EINVAL (kernel/sys.c).
 int clinux_set_io_flusher(bool on) {
     return answer(prctl(PR_SET_IO_FLUSHER, (unsigned long)on, 0UL, 0UL, 0UL));

@@ -90,7 +90,12 @@ struct ChannelCore: ~Copyable {
                 kind: isWrite ? .write : .read, fd: local.direct.raw, offset: offset,
                 address: address, byteCount: byteCount)
             unsafe slot.pointee.replacements = file.state.uncommitted.replacements
-            guard queue.submit(operation, token: UInt64(index)) == .queued else {
+            if !isWrite,
+                let result = unsafe local.readCached(address, byteCount: byteCount, at: offset)
+            {
+                client.counters.cachedRead()
+                mailbox.post(token: UInt64(index), result: result)
+            } else if queue.submit(operation, token: UInt64(index)) != .queued {
                 file.state.ranges.release(range)
                 return .busy
             }

@@ -52,6 +52,9 @@ public struct ClientConfiguration: Sendable {
     /// What becomes of an I/O that direct I/O cannot take as it is. The default is what the
     /// measurements say (see the article Performance).
     public var misalignment: MisalignmentPolicy = .local
+    /// Whether local reads look for what this host's kernel has in its page cache, where the
+    /// server put it, before they go to the disk. Nothing is brought into the page cache.
+    public var readsPageCache = true
     /// Connections, time-outs, recovery and credentials of the RPC road.
     public var session = SessionConfiguration()
     /// Workers, depth and buffers of the local road's engine.

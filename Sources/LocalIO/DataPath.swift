@@ -158,8 +158,17 @@ extension LocalIOFile {
             case .write:
                 unsafe .write(fd: fd, offset: offset, from: UnsafeRawBufferPointer(memory))
             }
-        var result =
-            mayWait ? engine.performHere(operation) : engine.performBlocking(operation)
+        var cached: Int64?
+        if kind == .read {
+            cached = unsafe local.readCached(address, byteCount: byteCount, at: offset)
+        }
+        var result: Int64
+        if let cached {
+            result = cached
+            client.counters.cachedRead()
+        } else {
+            result = mayWait ? engine.performHere(operation) : engine.performBlocking(operation)
+        }
         if kind == .write && result > 0 {
             state.localWriteEnded(offset: offset, byteCount: Int(result), isStable: false)
         }

@@ -106,18 +106,21 @@ package final class LocalFile: Sendable {
     let geometry: DirectGeometry
     /// The agent that handed it out; nil if this process opened it.
     let ticket: AgentTicket?
+    /// When to look into the kernel's page cache before a direct read.
+    let hint: CachedReadHint
 
     /// The descriptors of a simulated file: numbers that name nothing.
     package convenience init(simulated geometry: DirectGeometry, direct: Int32, buffered: Int32) {
         self.init(
             direct: Descriptor(owning: direct), buffered: Descriptor(owning: buffered),
-            geometry: geometry)
+            geometry: geometry, looksIntoCache: false)
     }
 
     init(
         direct: consuming Descriptor, buffered: consuming Descriptor?, geometry: DirectGeometry,
-        ticket: AgentTicket? = nil
+        ticket: AgentTicket? = nil, looksIntoCache: Bool = true
     ) {
+        hint = CachedReadHint(isOn: looksIntoCache && buffered != nil)
         self.direct = direct
         self.buffered = buffered
         self.geometry = geometry

@@ -211,7 +211,9 @@ public final class LocalIOClient: Sendable {
         guard found.granted.isSuperset(of: access.rights) else {
             return (.remote(source == nil ? lease.reason : .accessDenied), revocations)
         }
-        let buffered = configuration.misalignment == .local && access.canWrite
+        let buffered =
+            configuration.misalignment == .local && access.canWrite
+            || configuration.readsPageCache && access.canRead
         let outcome: Result<LocalFile, FallbackError>
         switch source {
         case nil: return (.remote(lease.reason), revocations)

@@ -67,6 +67,7 @@ extension LocalIOFile: TransferFile {
             road, byteCount: byteCount, nanoseconds: clinux_monotonic_nanoseconds() - started)
     }
     package func countResentWrite() { client.counters.resentWrite() }
+    package func countCachedRead() { client.counters.cachedRead() }
     package func runControlWork(_ work: @escaping @Sendable () -> Void) -> Bool {
         client.lane.submit(work)
     }

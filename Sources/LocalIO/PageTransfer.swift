@@ -62,6 +62,13 @@ package final class PageTransfer: @unchecked Sendable {
     fileprivate func granted(_ token: RangeLock.Token) {
         guard let io, let file, let local else { return }
         self.token = token
+        if !io.isWrite,
+            let result = unsafe local.readCached(
+                io.address, byteCount: io.byteCount, at: io.offset)
+        {
+            file.countCachedRead()
+            return completed(result)
+        }
         let operation = unsafe IOOperation(
             kind: io.isWrite ? .write : .read, fd: local.direct.raw, offset: io.offset,
             address: io.address, byteCount: io.byteCount)

@@ -150,6 +150,13 @@ final class SegmentRun: @unchecked Sendable {
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
         let memory = unsafe transfer.memory(of: segment)
+        if !isWrite, let address = memory.baseAddress,
+            let result = unsafe local.readCached(
+                address, byteCount: segment.byteCount, at: segment.offset)
+        {
+            file.countCachedRead()
+            return end(result)
+        }
         unsafe enqueue(
             IOOperation(
                 kind: isWrite ? .write : .read, fd: descriptor, offset: segment.offset,

@@ -37,6 +37,8 @@ public struct Statistics: Sendable {
     public var fallbacks: [FallbackReason: UInt64]
     /// Queue depth, backend and nested-I/O context of the engine.
     public var engine: EngineStatistics
+    /// Reads of the local road that were copied from the page cache of this host's kernel.
+    public var cachedReads: UInt64
     /// Bytes of UNSTABLE RPC writes kept until their COMMIT.
     public var uncommittedBytes: Int
     /// Times that an RPC write had to be sent again because the server's verifier changed.
@@ -61,6 +63,7 @@ final class Counters: Sendable {
     // Its size is set here once: counting changes it in place.
     private let fallbacks = Lock([UInt64](repeating: 0, count: FallbackReason.allCases.count))
     private let resent = Atomic<UInt64>(0)
+    private let cachedReads = Atomic<UInt64>(0)
 
     func record(_ road: Statistics.Road, byteCount: Int, nanoseconds: UInt64) {
         switch road {
@@ -82,6 +85,9 @@ final class Counters: Sendable {
     func fallBack(_ reason: FallbackReason) {
         fallbacks.withLock { $0[reason.index] &+= 1 }
     }
+
+    @inline(__always)
+    func cachedRead() { cachedReads.add(1, ordering: .relaxed) }
 
     func resentWrite() { resent.add(1, ordering: .relaxed) }
 
@@ -108,7 +114,8 @@ final class Counters: Sendable {
         return Statistics(
             roads: [.local: Self.totals(local), .rpc: Self.totals(rpc)],
             fallbacks: Dictionary(uniqueKeysWithValues: counts.filter { $0.1 > 0 }),
-            engine: engine, uncommittedBytes: uncommittedBytes,
+            engine: engine, cachedReads: cachedReads.load(ordering: .relaxed),
+            uncommittedBytes: uncommittedBytes,
             resentWrites: resent.load(ordering: .relaxed), cache: cache)
     }
 }

@@ -65,6 +65,8 @@ package protocol TransferFile: AnyObject, Sendable {
     /// A segment has ended well; `started` is `clinux_monotonic_nanoseconds` of its transfer.
     func record(_ road: Statistics.Road, byteCount: Int, started: UInt64)
     func countResentWrite()
+    /// A local read was copied from the kernel's page cache.
+    func countCachedRead()
     /// A fault planted for the simulator to find: segments that go through the server's page
     /// cache do not keep direct I/O off their pages. False everywhere else.
     var sharesPages: Bool { get }
@@ -76,4 +78,5 @@ package protocol TransferFile: AnyObject, Sendable {
 
 extension TransferFile {
     package var sharesPages: Bool { false }
+    package func countCachedRead() {}
 }

@@ -41,6 +41,32 @@ final class BenchFile: Sendable {
         "localio-bench-" + String(UInt64.random(in: 0...UInt64.max), radix: 16) + ".data"
     }
 
+    /// Brings the kernel's page cache into a known state for this file.
+    func setPageCache(_ state: PageCacheState) throws(BenchError) {
+        switch state {
+        case .leave: break
+        case .drop:
+            let file = try PlainFile(path: path)
+            file.dropCached()
+            _ = file.close()
+        case .warm:
+            let file = try PlainFile(path: path)
+            defer { _ = file.close() }
+            let buffer = UnsafeMutableRawBufferPointer.allocate(
+                byteCount: 1 << 20, alignment: 4096)
+            defer { unsafe buffer.deallocate() }
+            var offset: UInt64 = 0
+            while true {
+                let count = unsafe file.read(into: buffer, at: offset)
+                if count < 0 {
+                    throw .system("cannot read \(path)", errno: Int32(count))
+                }
+                if count == 0 { break }
+                offset += UInt64(count)
+            }
+        }
+    }
+
     func remove() {
         Cleanup.cancel(token)
         _ = unsafe unlink(path.string)

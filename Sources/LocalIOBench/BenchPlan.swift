@@ -37,6 +37,7 @@ package struct BenchArguments: Sendable {
     package var fsyncEvery: String?
     package var cache: String?
     package var cold = false
+    package var pageCache: String?
     package var format: String?
     package var output: String?
 
@@ -50,6 +51,15 @@ package struct BufferedOptions: Hashable, Sendable {
     package var cacheByteCount: Int
     /// Every round begins with nothing cached.
     package var isCold: Bool
+}
+
+/// `--page-cache`: what the kernel has of the file when a round of an unbuffered run begins.
+package enum PageCacheState: String, CaseIterable, Sendable {
+    /// What the rounds before have left there.
+    case leave
+    case drop
+    /// All of it, as where the server's other clients read the file.
+    case warm
 }
 
 /// A run that makes sense on paper; the file system may still refuse it.
@@ -68,6 +78,7 @@ package struct BenchPlan: Sendable {
     package var verify: Bool
     /// nil: unbuffered.
     package var buffered: BufferedOptions?
+    package var pageCache: PageCacheState
     package var format: ReportFormat
     package var output: String?
 
@@ -77,6 +88,7 @@ package struct BenchPlan: Sendable {
             "--rw", arguments.rw ?? "randread,randwrite,read,write", AccessPattern.self)
         let blockSizes = try arguments.bs.map { text throws(BenchError) in try Self.sizes(text) }
         buffered = try Self.buffered(arguments)
+        pageCache = try Self.pageCache(arguments)
         let depths = try Self.integers(
             "--iodepth", arguments.iodepth ?? (buffered == nil ? "1,16" : "1"), 1...4096)
         let jobs = try Self.integers("--numjobs", arguments.numjobs ?? "1", 1...256)
@@ -139,6 +151,16 @@ package struct BenchPlan: Sendable {
             },
             cacheByteCount: try size("--cache", arguments.cache ?? "64m"),
             isCold: arguments.cold)
+    }
+
+    private static func pageCache(
+        _ arguments: BenchArguments
+    ) throws(BenchError) -> PageCacheState {
+        guard let text = arguments.pageCache else { return arguments.buffered ? .leave : .drop }
+        if arguments.buffered {
+            throw BenchError("--page-cache: not with --buffered, which has --cold", kind: .usage)
+        }
+        return try list("--page-cache", text, PageCacheState.self)[0]
     }
 
     /// The blocks and the buffers of a point fit the file and reasonable memory.

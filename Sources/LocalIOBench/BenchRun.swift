@@ -204,6 +204,7 @@ package final class BenchRun {
                     "\(number) \(point.title): round \(round + 1)/\(plan.rounds), "
                         + session.road.rawValue)
                 try session.begin(cold: plan.buffered?.isCold == true)
+                try file?.setPageCache(plan.pageCache)
                 let before = session.fallbacks
                 let totals = try runRound(point, grid, session, round: round)
                 if point.pattern.writes { try tellClients(writer: session) }
@@ -294,6 +295,7 @@ package final class BenchRun {
             host: HostFacts.gather(directory: stage?.directory, geometry: file?.geometry),
             server: plan.server.name, seed: plan.seed, fileSize: plan.fileSize,
             misalignment: plan.misalignment, rounds: plan.rounds, results: results,
-            buffered: plan.buffered, context: localio?.context, notes: notes)
+            buffered: plan.buffered, pageCache: plan.pageCache, context: localio?.context,
+            notes: notes)
     }
 }

@@ -58,6 +58,14 @@ struct Run: ParsableCommand {
     var cache: String?
     @Flag(help: "With --buffered: every round begins with nothing cached.")
     var cold = false
+    @Option(
+        name: .customLong("page-cache"),
+        help: """
+            What this host's kernel has in its page cache of the file when a round begins: drop \
+            (nothing), warm (everything) or leave (what the rounds before have left there). \
+            Default: drop; not with --buffered.
+            """)
+    var pageCache: String?
     @Option(help: "What localio does with misaligned I/O: rpc, split or local. Default: local.")
     var policy: String?
     @Option(name: .customLong("offset-misalign"), help: "Bytes to shift every offset by.")
@@ -99,6 +107,7 @@ struct Run: ParsableCommand {
         arguments.fsyncEvery = fsyncEvery
         arguments.cache = cache
         arguments.cold = cold
+        arguments.pageCache = pageCache
         arguments.format = format
         arguments.output = output
         Glibc.exit(BenchCommand.run(arguments))

@@ -43,6 +43,10 @@ import Testing
         Case(arguments: ["--seed", "x"], status: 64, says: "--seed 'x'"),
         Case(arguments: ["--offset-misalign", "2m"], status: 64, says: "below 1m"),
         Case(arguments: ["--cache", "8m"], status: 64, says: "--cache: only with --buffered"),
+        Case(
+            arguments: ["--buffered", "--page-cache", "warm"], status: 64,
+            says: "--page-cache: not with --buffered"),
+        Case(arguments: ["--page-cache", "x"], status: 64, says: "must be of leave, drop, warm"),
         Case(arguments: ["--cold"], status: 64, says: "--cold: only with --buffered"),
         Case(arguments: ["--road", "direct"], status: 64, says: "only with --buffered"),
         Case(
@@ -102,6 +106,7 @@ import Testing
             "--rw", "--bs", "--iodepth", "--numjobs", "--size", "--runtime", "--rounds", "--road",
             "--policy", "--offset-misalign", "--server", "--directory", "--seed", "--verify",
             "--format", "--output", "--buffered", "--fsync-every", "--cache", "--cold",
+            "--page-cache",
         ]
         for option in options { #expect(run.output.contains(option)) }
         #expect(!run.output.contains(EmbeddedServerProcess.subcommand))

@@ -72,6 +72,12 @@ extern const int clinux_rwf_dontcache;  // Linux 6.14
 int64_t clinux_pread2(int fd, void *buffer, size_t byte_count, int64_t offset, int flags);
 int64_t clinux_pwrite2(int fd, const void *buffer, size_t byte_count, int64_t offset, int flags);
 
+/// Reads from the kernel's page cache if it holds the whole range now; brings nothing into it and
+/// does not wait. `fd` is open without O_DIRECT. Bytes (fewer than asked at the end of the file),
+/// -EAGAIN if the range is not cached, or the errno of cachestat(2): ENOSYS before Linux 6.5,
+/// EPERM where the caller may neither write nor own the file.
+int64_t clinux_pread_cached(int fd, void *buffer, size_t byte_count, int64_t offset);
+
 // --- this thread ---
 
 /// prctl(PR_SET_IO_FLUSHER, on) for the calling thread; 0 or a negative errno.

@@ -68,13 +68,16 @@ struct CompareSection: Sendable {
     var fsyncEvery: Int?
     var isBuffered = false
     var isCold = false
+    /// Of unbuffered sections: nil for the usual state, nothing.
+    var pageCache: PageCacheState?
 
     /// In the order of the report.
-    static let names = ["direct", "threads", "misaligned", "buffered", "fsync", "open"]
+    static let names = ["direct", "hot", "threads", "misaligned", "buffered", "fsync", "open"]
 
     /// What each shows, in words.
     static let titles = [
         "direct": "Aligned I/O that goes direct",
+        "hot": "Reads of what the server's host has in its page cache",
         "threads": "Client threads, one I/O each",
         "misaligned": "Misaligned sizes under the three policies",
         "buffered": "Buffered: page cache, read-ahead and writeback",
@@ -92,6 +95,9 @@ struct CompareSection: Sendable {
                 name: "direct", rw: "randread,randwrite,read,write", bs: "4k,64k,1m",
                 iodepth: "1,4,16,64", numjobs: "1,2"),
             CompareSection(
+                name: "hot", rw: "randread,read", bs: "4k,64k,1m", iodepth: "1,16",
+                pageCache: .warm),
+            CompareSection(
                 name: "threads", rw: "randread,randwrite", bs: "4k", numjobs: "1,2,4,8,16"),
         ]
         + MisalignmentPolicyName.allCases.map { policy in
@@ -105,6 +111,8 @@ struct CompareSection: Sendable {
             CompareSection(name: "direct", rw: "randread,randwrite", bs: "4k", iodepth: "1,16"),
             CompareSection(name: "direct", rw: "read,write", bs: "1m", iodepth: "16"),
             CompareSection(name: "direct", rw: "randread", bs: "4k", iodepth: "4", numjobs: "2"),
+            CompareSection(
+                name: "hot", rw: "randread", bs: "4k,1m", iodepth: "16", pageCache: .warm),
             CompareSection(
                 name: "misaligned", rw: "randread,randwrite", bs: "4196,47008", iodepth: "4",
                 roads: "localio,rpc", policy: "local"),
@@ -208,6 +216,7 @@ struct ComparePlan: Sendable {
         words.fsyncEvery = section.fsyncEvery.map(String.init)
         words.cache = section.isBuffered ? "32m" : nil
         words.cold = section.isCold
+        words.pageCache = section.pageCache?.rawValue
         words.size = String(fileByteCount)
         words.rounds = String(rounds)
         words.runtime = "\(runtime.nanosecondCount / 1_000_000)ms"

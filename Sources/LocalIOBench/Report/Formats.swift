@@ -80,6 +80,11 @@ extension BenchReport {
         lines.append(
             "CPU µs/IO is this process's user and system time; \"server\" is the server's, "
                 + "where it is ours")
+        switch pageCache {
+        case .leave: break
+        case .drop: lines.append("each round began with nothing of the file in the page cache")
+        case .warm: lines.append("each round began with all of the file in the page cache")
+        }
         if let buffered {
             lines.append(
                 "buffered: raw is the kernel's page cache, localio and rpc a client's of "
@@ -182,6 +187,7 @@ extension BenchReport {
             ("offset_misalign", .integer(misalignment)),
             ("rounds", .integer(rounds)),
             ("buffered", bufferedJSON),
+            ("page_cache", .string(pageCache.rawValue)),
             ("results", .array(results.map(Self.json))),
             ("ratios", .array(ratios.map(Self.json))),
             ("context", contextJSON),

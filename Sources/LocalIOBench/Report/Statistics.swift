@@ -151,6 +151,7 @@ package struct BenchReport: Sendable {
     package var results: [BenchResult]
     /// nil: unbuffered.
     package var buffered: BufferedOptions?
+    package var pageCache: PageCacheState
     /// nil if no localio road ran.
     package var context: Context?
     /// Lines about what was left out and why.
@@ -158,7 +159,8 @@ package struct BenchReport: Sendable {
 
     package init(
         host: Host, server: String, seed: UInt64, fileSize: Int, misalignment: Int, rounds: Int,
-        results: [BenchResult], buffered: BufferedOptions? = nil, context: Context?,
+        results: [BenchResult], buffered: BufferedOptions? = nil,
+        pageCache: PageCacheState = .leave, context: Context?,
         notes: [String]
     ) {
         self.host = host
@@ -169,6 +171,7 @@ package struct BenchReport: Sendable {
         self.rounds = rounds
         self.results = results
         self.buffered = buffered
+        self.pageCache = pageCache
         self.context = context
         self.notes = notes
     }

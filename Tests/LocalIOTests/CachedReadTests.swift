@@ -1,0 +1,140 @@
+// Reads of what the kernel has in its page cache: the bytes a direct read would bring, nothing
+// brought into the cache, and no look where none is wanted.
+import Foundation
+import LocalIOBench
+import LocalIOTesting
+import SystemPackage
+import Testing
+
+@testable import LocalIO
+
+@Suite(.serialized) struct CachedReadTests {
+    private static let size = 4 << 20
+
+    /// A file whose bytes the disk has and the page cache has not.
+    private static func coldFile(_ site: Site, _ bytes: [UInt8]) throws {
+        let file = try FileDescriptor.open(
+            site.root.appending("file"), .readWrite, options: [.create],
+            permissions: .ownerReadWrite)
+        defer { try? file.close() }
+        _ = try file.writeAll(bytes)
+        try #require(fsync(file.rawValue) == 0)
+        try #require(posix_fadvise(file.rawValue, 0, 0, POSIX_FADV_DONTNEED) == 0)
+    }
+
+    /// Pages of the file that the kernel holds.
+    private static func cachedPages(_ site: Site) throws -> Int {
+        let file = try FileDescriptor.open(site.root.appending("file"), .readOnly)
+        defer { try? file.close() }
+        let map = try #require(mmap(nil, size, PROT_READ, MAP_SHARED, file.rawValue, 0))
+        defer { munmap(map, size) }
+        var resident = [UInt8](repeating: 0, count: size / 4096)
+        try #require(mincore(map, size, &resident) == 0)
+        return resident.count { $0 & 1 != 0 }
+    }
+
+    private static func read(
+        _ file: LocalIOFile, _ memory: TestMemory, _ count: Int, at offset: Int
+    ) throws -> [UInt8] {
+        let target = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
+        let got = try file.readBlocking(into: target, at: UInt64(offset))
+        return Array(target[..<got])
+    }
+
+    @Test(arguments: ServerKind.available)
+    func whatTheServerHasCachedIsCopied(kind: ServerKind) throws {
+        let seed = testSeed()
+        print("CachedReadTests: LOCALIO_SEED=\(seed)")
+        var generator = SeededGenerator(seed: seed)
+        let site = try Site(kind)
+        var bytes = generator.bytes(Self.size + 1000)
+        try Self.coldFile(site, bytes)
+        let client = try site.connect(.automatic)
+        let other = try site.connect(.off)
+        let file = try client.openBlocking("file", .readWrite)
+        let remote = try other.openBlocking("file", .readWrite)
+        let memory = TestMemory(1 << 20)
+        #expect(try site.contents("file") == bytes)
+        for _ in 0..<400 {
+            // What the other client writes through the server is seen once it has written.
+            if Int.random(in: 0..<4, using: &generator) == 0 {
+                let start = Int.random(in: 0..<Self.size, using: &generator)
+                let new = generator.bytes(min(9000, bytes.count - start))
+                _ = try new.withUnsafeBytes {
+                    try remote.writeBlocking(from: $0, at: UInt64(start))
+                }
+                bytes.replaceSubrange(start..<start + new.count, with: new)
+            }
+            let page = Int.random(in: 0..<Self.size / 4096, using: &generator)
+            let count = Int.random(in: 1...64, using: &generator) * 4096
+            let end = min(page * 4096 + count, bytes.count)
+            let got = try Self.read(file, memory, count, at: page * 4096)
+            try #require(got == Array(bytes[page * 4096..<end]), "seed \(seed), page \(page)")
+        }
+        let statistics = client.statistics()
+        #expect(statistics.cachedReads > 300, "\(statistics.cachedReads)")
+        #expect(statistics.roads[.local]?.operations == 400)
+        #expect(statistics.fallbacks.isEmpty, "\(statistics.fallbacks)")
+    }
+
+    /// Every road to a read looks: channel, awaiting callers, the page cache of buffered files.
+    @Test func everyKindOfReadLooks() async throws {
+        let site = try Site(.embedded)
+        var generator = SeededGenerator(seed: 3)
+        let bytes = generator.bytes(Self.size)
+        try Self.coldFile(site, bytes)
+        #expect(try site.contents("file") == bytes)
+        let client = try site.connect(.automatic)
+        let file = try client.openBlocking("file", .readOnly)
+        let memory = TestMemory(64 << 10)
+        var channel = try IOChannel(client: client, depth: 4)
+        let part = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<16384])
+        #expect(channel.submitRead(file, into: part, at: 8192, token: 9) == .queued)
+        channel.reap(minimum: 1) { token, result in
+            #expect(token == 9 && result == 16384)
+        }
+        #expect(Array(part) == Array(bytes[8192..<24576]))
+        #expect(client.statistics().cachedReads == 1)
+        if let buffer = AlignedBuffer(byteCount: 16384) {
+            let answer = try await file.read(into: buffer, at: 4096)
+            #expect(answer.byteCount == 16384)
+        }
+        #expect(client.statistics().cachedReads == 2)
+        try file.closeBlocking()
+        let buffered = try client.openBufferedBlocking("file", .readOnly)
+        #expect(try buffered.readBlocking(into: memory.bytes, at: 0) == 64 << 10)
+        #expect(Array(memory.bytes) == Array(bytes[..<(64 << 10)]))
+        #expect(client.statistics().cachedReads > 2)
+        try buffered.closeBlocking()
+    }
+
+    @Test func aColdFileStaysCold() throws {
+        let site = try Site(.embedded)
+        var generator = SeededGenerator(seed: 4)
+        let bytes = generator.bytes(Self.size)
+        try Self.coldFile(site, bytes)
+        let client = try site.connect(.automatic)
+        let file = try client.openBlocking("file", .readOnly)
+        let memory = TestMemory(1 << 20)
+        let before = try Self.cachedPages(site)
+        for page in 0..<200 {
+            let offset = page * 4096 * 5
+            #expect(
+                try Self.read(file, memory, 16384, at: offset)
+                    == Array(bytes[offset..<offset + 16384]))
+        }
+        #expect(client.statistics().cachedReads == 0)
+        #expect(try Self.cachedPages(site) <= before)
+    }
+
+    @Test func switchedOffNobodyLooks() throws {
+        let site = try Site(.embedded)
+        try Self.coldFile(site, [UInt8](repeating: 1, count: Self.size))
+        _ = try site.contents("file")
+        let client = try site.connect(.automatic) { $0.readsPageCache = false }
+        let file = try client.openBlocking("file", .readOnly)
+        let memory = TestMemory(1 << 20)
+        for page in 0..<50 { _ = try Self.read(file, memory, 16384, at: page * 4096) }
+        #expect(client.statistics().cachedReads == 0)
+    }
+}
