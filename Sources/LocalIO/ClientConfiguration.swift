@@ -32,7 +32,8 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var depth = 64
     /// I/Os that may wait for a worker.
     public var queueCapacity = 1024
-    /// Locked memory for bounce buffers, in bytes; 0 for none.
+    /// Locked memory for bounce buffers of misaligned I/O, in bytes; at least 4 MiB, which is
+    /// enough where all files are buffered, or 0 for none.
     public var poolByteCount = 16 << 20
 
     public init() {}

@@ -72,7 +72,9 @@ struct CompareSection: Sendable {
     var pageCache: PageCacheState?
 
     /// In the order of the report.
-    static let names = ["direct", "hot", "threads", "misaligned", "buffered", "fsync", "open"]
+    static let names = [
+        "direct", "hot", "threads", "misaligned", "buffered", "fsync", "growth", "open",
+    ]
 
     /// What each shows, in words.
     static let titles = [
@@ -82,6 +84,7 @@ struct CompareSection: Sendable {
         "misaligned": "Misaligned sizes under the three policies",
         "buffered": "Buffered: page cache, read-ahead and writeback",
         "fsync": "An fsync after every write",
+        "growth": "Many open files, and large sparse ones",
         "open": "Opening and closing a file",
     ]
 
@@ -104,7 +107,7 @@ struct CompareSection: Sendable {
             CompareSection(
                 name: "misaligned", rw: "randread,randwrite,read,write", bs: odd, iodepth: "4",
                 roads: "localio,rpc", policy: policy.rawValue)
-        } + bufferedForm + [openForm]
+        } + bufferedForm + [growthForm, openForm]
 
     private static let quickForm: [CompareSection] =
         [
@@ -116,7 +119,7 @@ struct CompareSection: Sendable {
             CompareSection(
                 name: "misaligned", rw: "randread,randwrite", bs: "4196,47008", iodepth: "4",
                 roads: "localio,rpc", policy: "local"),
-        ] + bufferedForm + [openForm]
+        ] + bufferedForm + [growthForm, openForm]
 
     private static let bufferedForm: [CompareSection] = [
         CompareSection(
@@ -131,7 +134,8 @@ struct CompareSection: Sendable {
             name: "fsync", rw: "randwrite", bs: "4k", fsyncEvery: 1, isBuffered: true),
     ]
 
-    /// Only its name counts: opens have a measurement of their own.
+    /// Only their names count: these have measurements of their own.
+    private static let growthForm = CompareSection(name: "growth", rw: "", bs: "")
     private static let openForm = CompareSection(name: "open", rw: "", bs: "")
 }
 

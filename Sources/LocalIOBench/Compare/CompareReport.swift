@@ -47,7 +47,7 @@ package struct CompareRoad: Hashable, Sendable {
 
 /// One cell of the matrix: what was done, and each road that did it.
 package struct CompareCell: Hashable, Sendable {
-    /// "direct", "buffered", "misaligned", "fsync", "threads" or "open".
+    /// One of `CompareSection.names`.
     package var section: String
     /// fio's `--rw`, or "open".
     package var rw: String
@@ -57,12 +57,17 @@ package struct CompareCell: Hashable, Sendable {
     package var jobs: Int
     /// The policy for misaligned I/O; nil where every I/O is aligned.
     package var policy: String?
+    /// Files that the I/Os go to, and bytes of each; nil where that is not what varies.
+    package var files: Int?
+    package var fileByteCount: Int?
     package var roads: [CompareRoad]
 
     package init(
         section: String, rw: String, blockSize: Int, depth: Int, jobs: Int, policy: String? = nil,
-        roads: [CompareRoad]
+        files: Int? = nil, fileByteCount: Int? = nil, roads: [CompareRoad]
     ) {
+        self.files = files
+        self.fileByteCount = fileByteCount
         self.section = section
         self.rw = rw
         self.blockSize = blockSize
@@ -77,6 +82,8 @@ package struct CompareCell: Hashable, Sendable {
         guard blockSize > 0 else { return rw }
         return "\(rw) \(ByteSize.text(blockSize)), depth \(depth)"
             + (jobs > 1 ? ", \(jobs) jobs" : "") + (policy.map { ", \($0)" } ?? "")
+            + (files.map { $0 == 1 ? ", 1 file" : ", \($0) files" } ?? "")
+            + (fileByteCount.map { ", file of \(ByteSize.text($0))" } ?? "")
     }
 
     /// What makes it the same cell in another run.

@@ -28,9 +28,10 @@ final class CompareRun {
         for (number, section) in plan.sections.enumerated() {
             try StopFlag.check()
             let prefix = "\(section.name) (\(number + 1) of \(plan.sections.count)): "
-            if section.name == "open" {
-                try addOpens(to: &report, prefix)
-            } else {
+            switch section.name {
+            case "open": try addOpens(to: &report, prefix)
+            case "growth": try addGrowth(in: directory, to: &report, prefix)
+            default:
                 try add(section, in: directory, to: &report, prefix)
             }
         }
@@ -87,6 +88,31 @@ final class CompareRun {
                     section: section.name, rw: point.pattern.rawValue, blockSize: point.blockSize,
                     depth: point.depth, jobs: point.jobs, policy: section.policy,
                     roads: part.results.filter { $0.point == point }.map { CompareRoad($0) }))
+        }
+    }
+
+    private func addGrowth(
+        in directory: FilePath, to report: inout CompareReport, _ prefix: String
+    ) throws(BenchError) {
+        progress(prefix + "starting")
+        let server: any NFSServerFixture =
+            plan.server == .ganesha
+            ? try GaneshaServer(exporting: directory)
+            : try EmbeddedServerProcess(exporting: directory)
+        defer { server.stop() }
+        let nanoseconds = plan.runtime.nanosecondCount / UInt64(plan.rounds)
+        for point in GrowthPoint.all(quick: plan.isQuick) {
+            progress(
+                prefix + "\(point.files) files of \(ByteSize.text(point.fileByteCount))")
+            let roads = try GrowthRun(point, directory: directory, url: server.url).run(
+                roads: plan.isQuick ? ["raw", "localio"] : ["raw", "localio", "rpc"],
+                rounds: plan.rounds, slice: .nanoseconds(Int64(nanoseconds)), seed: plan.seed)
+            report.cells.append(
+                CompareCell(
+                    section: "growth", rw: "randread", blockSize: GrowthRun.blockSize,
+                    depth: GrowthRun.depth, jobs: 1,
+                    files: point.isOfFiles ? point.files : nil,
+                    fileByteCount: point.isOfFiles ? nil : point.fileByteCount, roads: roads))
         }
     }
 

@@ -149,6 +149,8 @@ extension CompareReport {
             ("rw", .string(cell.rw)), ("bs", .integer(cell.blockSize)),
             ("iodepth", .integer(cell.depth)), ("numjobs", .integer(cell.jobs)),
             ("policy", cell.policy.map { .string($0) } ?? .null),
+            ("files", cell.files.map { .integer($0) } ?? .null),
+            ("file_bytes", cell.fileByteCount.map { .integer($0) } ?? .null),
             ("roads", .array(cell.roads.map(json))),
             (
                 "ratios",

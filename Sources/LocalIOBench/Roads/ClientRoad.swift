@@ -86,7 +86,7 @@ final class ClientSession: ClientRoadSession {
     static func connect(
         _ url: String, locality: LocalitySetting, policy: MisalignmentPolicy = .local,
         agent: AgentChoice = AgentChoice(), cacheByteCount: Int? = nil,
-        uncommittedByteCount: Int? = nil
+        uncommittedByteCount: Int? = nil, readsPageCache: Bool = true
     ) throws(BenchError) -> LocalIOClient {
         let parsed: NFSURL
         do throws(NFSURLError) {
@@ -97,8 +97,13 @@ final class ClientSession: ClientRoadSession {
         var configuration = ClientConfiguration()
         configuration.locality = locality
         configuration.misalignment = policy
+        configuration.readsPageCache = readsPageCache
         agent.apply(to: &configuration)
-        if let cacheByteCount { configuration.cache.byteCount = cacheByteCount }
+        if let cacheByteCount {
+            configuration.cache.byteCount = cacheByteCount
+            // Of its I/O only the odd ends of files are bounced.
+            configuration.engine.poolByteCount = 4 << 20
+        }
         if let uncommittedByteCount { configuration.uncommittedByteCount = uncommittedByteCount }
         configuration.session.recovery = .soft(retries: 1)
         configuration.session.requestTimeout = .seconds(6)
