@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <pthread.h>
@@ -236,6 +237,13 @@ void clinux_pin_thread(int choice) {
         sched_setaffinity(0, sizeof one, &one);
         return;
     }
+}
+
+void clinux_futex_wait(const void *word, uint32_t expected) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+void clinux_futex_wake_one(const void *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 bool clinux_semaphore_wait(sem_t *semaphore, int64_t nanoseconds) {

@@ -11,8 +11,8 @@ struct ChannelCore: ~Copyable {
     @safe
     private struct Slot {
         var userToken: UInt64 = 0
-        var file: LocalIOFile?
-        var local: LocalFile?
+        /// The entry in `files`, or -1: the I/O is none of the fast road.
+        var file: Int32 = -1
         var range: RangeLock.Token?
         var offset: UInt64 = 0
         var address: UnsafeMutableRawPointer?
@@ -25,9 +25,18 @@ struct ChannelCore: ~Copyable {
     private struct Event {
         var slot: UInt64
         var result: Int64
+        /// Of an I/O that ended on the local road; 0 for others.
+        var nanoseconds: UInt64 = 0
+        /// It goes on by RPC and is not to be delivered yet.
+        var isRedriven = false
     }
 
     private let client: LocalIOClient
+    private let counters: Counters
+    private var files: ChannelFiles
+    /// When the first I/O since the last flush was submitted; 0: none was. One look at the clock
+    /// serves all I/Os that go out together.
+    private var batchStart: UInt64 = 0
     private var queue: InlineQueue
     private let mailbox: CompletionMailbox
     let depth: Int
@@ -40,6 +49,8 @@ struct ChannelCore: ~Copyable {
     init(client: LocalIOClient, depth: Int) throws(Errno) {
         queue = try InlineQueue(engine: client.engine, depth: depth)
         self.client = client
+        counters = client.counters
+        files = ChannelFiles(capacity: depth)
         self.depth = depth
         mailbox = queue.mailbox
         unsafe slots = .allocate(capacity: depth)
@@ -58,7 +69,10 @@ struct ChannelCore: ~Copyable {
         unsafe free.deallocate()
     }
 
-    mutating func flush() { queue.flush() }
+    mutating func flush() {
+        batchStart = 0
+        queue.flush()
+    }
 
     mutating func submit(
         _ file: LocalIOFile, _ isWrite: Bool, _ address: UnsafeMutableRawPointer?,
@@ -78,36 +92,53 @@ struct ChannelCore: ~Copyable {
             mailbox.post(token: UInt64(index), result: allowed ? 0 : -Int64(EBADF))
             return .queued
         }
-        let route = file.route()
-        if case .local(let local) = route,
-            local.geometry.fits(
-                offset: offset, byteCount: byteCount, address: UInt(bitPattern: address),
-                isWrite: isWrite),
-            let range = file.state.ranges.tryAcquire(
-                PageRange(offset: offset, byteCount: byteCount), .direct)
-        {
-            let operation = unsafe IOOperation(
-                kind: isWrite ? .write : .read, fd: local.direct.raw, offset: offset,
-                address: address, byteCount: byteCount)
-            unsafe slot.pointee.replacements = file.state.uncommitted.replacements
-            if !isWrite,
-                let result = unsafe local.readCached(address, byteCount: byteCount, at: offset)
-            {
-                client.counters.cachedRead()
-                mailbox.post(token: UInt64(index), result: result)
-            } else if queue.submit(operation, token: UInt64(index)) != .queued {
-                file.state.ranges.release(range)
-                return .busy
-            }
-            unsafe slot.pointee.started = clinux_monotonic_nanoseconds()
-            unsafe slot.pointee.range = range
-            unsafe slot.pointee.local = local
-            unsafe slot.pointee.file = file
-            takeSlot()
-            return .queued
+        let entry = files.find(file)
+        if entry >= 0, let answer = unsafe submitLocal(slot, index, address, entry) {
+            return answer
         }
         takeSlot()
-        unsafe startTransfer(file, slot.pointee, index, route)
+        unsafe startTransfer(file, slot.pointee, index, file.route())
+        return .queued
+    }
+
+    /// The fast road: one aligned piece whose pages are free; nil if it must take the long way.
+    private mutating func submitLocal(
+        _ slot: UnsafeMutablePointer<Slot>, _ index: Int, _ address: UnsafeMutableRawPointer,
+        _ entry: Int
+    ) -> IOChannel.Submission? {
+        let (isWrite, offset) = unsafe (slot.pointee.isWrite, slot.pointee.offset)
+        let byteCount = unsafe slot.pointee.byteCount
+        guard
+            files[entry].geometry.fits(
+                offset: offset, byteCount: byteCount, address: UInt(bitPattern: address),
+                isWrite: isWrite),
+            let range = files[entry].tryAcquire(PageRange(offset: offset, byteCount: byteCount))
+        else {
+            files.dropIfIdle(entry)
+            return nil
+        }
+        if batchStart == 0 { batchStart = clinux_monotonic_nanoseconds() }
+        unsafe slot.pointee.started = batchStart
+        unsafe slot.pointee.replacements = files[entry].replacements
+        if !isWrite,
+            let result = unsafe files[entry].readCached(address, byteCount, offset)
+        {
+            counters.cachedRead()
+            mailbox.post(token: UInt64(index), result: result)
+        } else {
+            let operation = unsafe IOOperation(
+                kind: isWrite ? .write : .read, fd: files[entry].fd, offset: offset,
+                address: address, byteCount: byteCount)
+            if case .busy = queue.submit(operation, token: UInt64(index)) {
+                files[entry].release(range)
+                files.dropIfIdle(entry)
+                return .busy
+            }
+        }
+        unsafe slot.pointee.range = range
+        unsafe slot.pointee.file = Int32(entry)
+        files.began(entry)
+        takeSlot()
         return .queued
     }
 
@@ -150,72 +181,80 @@ struct ChannelCore: ~Copyable {
     ) -> Int {
         let events = unsafe events
         var eventCount = 0
+        batchStart = 0
         queue.reap(minimum: max(minimum, 0), timeout: timeout) { token, result in
             unsafe events[eventCount] = Event(slot: token, result: result)
             eventCount += 1
         }
         guard eventCount > 0 else { return 0 }
         let now = clinux_monotonic_nanoseconds()
+        for position in 0..<eventCount { unsafe localEnded(&events[position], now) }
+        counters.recordLocal(count: eventCount) { position in
+            let event = unsafe events[position]
+            return (Int(event.result), event.nanoseconds)
+        }
         var delivered = 0
         for position in 0..<eventCount {
             let event = unsafe events[position]
+            if event.isRedriven { continue }
             let index = Int(event.slot)
-            var result = event.result
-            if localEnded(index, &result, now) { continue }
             let userToken = unsafe slots[index].userToken
             unsafe free[freeCount] = Int32(index)
             freeCount += 1
             inFlight -= 1
             delivered += 1
-            body(userToken, result)
+            body(userToken, event.result)
         }
         return delivered
     }
 
-    /// Settles an I/O of the local road; true if it goes on by RPC.
-    private mutating func localEnded(
-        _ index: Int, _ result: inout Int64, _ now: UInt64
-    ) -> Bool {
+    /// Settles an I/O of the local road.
+    private mutating func localEnded(_ event: inout Event, _ now: UInt64) {
+        let index = Int(event.slot)
+        var result = event.result
         let slot = unsafe slots + index
-        guard let range = unsafe slot.pointee.range, let file = unsafe slot.pointee.file else {
-            return false
-        }
+        let entry = unsafe Int(slot.pointee.file)
+        guard entry >= 0, let range = unsafe slot.pointee.range else { return }
+        let isWrite = unsafe slot.pointee.isWrite
         unsafe slot.pointee.range = nil
-        unsafe slot.pointee.file = nil
-        if unsafe slot.pointee.isWrite && result > 0 {
-            unsafe file.state.localWriteEnded(
-                offset: slot.pointee.offset, byteCount: Int(result), isStable: false)
+        unsafe slot.pointee.file = -1
+        if isWrite && result > 0 {
+            unsafe files[entry].writeEnded(slot.pointee.offset, Int(result))
         }
-        if unsafe !slot.pointee.isWrite && result >= 0 && !file.state.uncommitted.isEmpty {
-            result = Int64(
-                unsafe file.state.uncommitted.overlay(
-                    UnsafeMutableRawBufferPointer(
-                        start: slot.pointee.address, count: slot.pointee.byteCount),
-                    byteCount: Int(result), at: slot.pointee.offset,
-                    isAtEnd: result < slot.pointee.byteCount
-                        && slot.pointee.local?.isEnd(slot.pointee.offset + UInt64(result))
-                            ?? false))
+        if !isWrite && result >= 0 && !files[entry].keepsNothing {
+            result = unsafe overlaid(slot, files[entry], result)
         }
-        unsafe slot.pointee.local = nil
         let isStale =
-            unsafe !slot.pointee.isWrite && result >= 0
-            && slot.pointee.replacements != file.state.uncommitted.replacements
-        file.state.ranges.release(range)
+            unsafe !isWrite && result >= 0
+            && slot.pointee.replacements != files[entry].replacements
+        files[entry].release(range)
         let isMended =
-            unsafe result < 0
-            && Transfer.isMendedByRPC(
-                Int32(truncatingIfNeeded: -result), isWrite: slot.pointee.isWrite)
+            result < 0
+            && Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result), isWrite: isWrite)
         if isStale || isMended {
+            let file = files[entry].file
+            files.ended(entry)
             if result == -Int64(EBADF) || result == -Int64(ESTALE) {
                 file.setRoute(.remote(.localOpenFailed))
             }
-            unsafe startTransfer(file, slot.pointee, index, .remote(.redriven))
-            return true
+            event.isRedriven = true
+            return unsafe startTransfer(file, slot.pointee, index, .remote(.redriven))
         }
-        if result >= 0 {
-            unsafe client.counters.record(
-                .local, byteCount: Int(result), nanoseconds: now - slot.pointee.started)
-        }
-        return false
+        files.ended(entry)
+        event.result = result
+        if result >= 0 { unsafe event.nanoseconds = max(now - slot.pointee.started, 1) }
+    }
+
+    /// What is kept of RPC writes, laid over what was read.
+    private func overlaid(
+        _ slot: UnsafeMutablePointer<Slot>, _ entry: borrowing ChannelFile, _ result: Int64
+    ) -> Int64 {
+        let target = unsafe UnsafeMutableRawBufferPointer(
+            start: slot.pointee.address, count: slot.pointee.byteCount)
+        let end = unsafe slot.pointee.offset + UInt64(result)
+        return Int64(
+            unsafe entry.file.state.uncommitted.overlay(
+                target, byteCount: Int(result), at: slot.pointee.offset,
+                isAtEnd: result < slot.pointee.byteCount && entry.local.isEnd(end)))
     }
 }

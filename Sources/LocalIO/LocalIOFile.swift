@@ -3,6 +3,7 @@ internal import DirectIO
 internal import Glibc
 internal import NFSClient
 public import NFSTypes
+internal import Synchronization
 internal import Threads
 
 /// Where a segment goes right now.
@@ -27,7 +28,8 @@ public final class LocalIOFile: Sendable {
     /// The path with symbolic links resolved, for opening it locally again.
     let resolvedPath: String
     private let road: Lock<Route>
-    private let isClosed = Lock(false)
+    private let roadChanges = Atomic<UInt64>(0)
+    private let isClosed = Atomic<Bool>(false)
 
     init(
         client: LocalIOClient, state: FileState, path: String, resolvedPath: String,
@@ -56,10 +58,17 @@ public final class LocalIOFile: Sendable {
     package func route() -> Route { road.withLock { $0 } }
 
     /// New I/O takes this road from now on; what is in flight ends on its own.
-    package func setRoute(_ route: Route) { road.withLock { $0 = route } }
+    package func setRoute(_ route: Route) {
+        road.withLock { $0 = route }
+        roadChanges.add(1, ordering: .releasing)
+    }
+
+    /// Counts changes of the route: who asks before `route()` may use that one again as long as
+    /// this has not changed, without the lock and without counting references.
+    var routeVersion: UInt64 { roadChanges.load(ordering: .acquiring) }
 
     func checkOpen() throws(LocalIOError) {
-        if isClosed.withLock({ $0 }) { throw .closed(path) }
+        if isClosed.load(ordering: .acquiring) { throw .closed(path) }
     }
 
     /// The file's attributes: by statx(2) while the local road is open, else by GETATTR.
@@ -116,10 +125,7 @@ public final class LocalIOFile: Sendable {
     ///
     /// The file is closed even if this throws; the error then is the last word on its bytes.
     public func closeBlocking() throws(LocalIOError) {
-        let first = isClosed.withLock { isClosed in
-            defer { isClosed = true }
-            return !isClosed
-        }
+        let first = !isClosed.exchange(true, ordering: .acquiringAndReleasing)
         guard first else { return }
         defer {
             setRoute(.remote(.leaseRevoked))

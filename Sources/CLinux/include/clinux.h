@@ -107,6 +107,11 @@ void clinux_pin_thread(int choice);
 /// sem_clockwait on the monotonic clock, restarted after signals; false after the time-out.
 bool clinux_semaphore_wait(sem_t *semaphore, int64_t nanoseconds);
 
+/// FUTEX_WAIT_PRIVATE while the word is `expected`; comes back for any reason.
+void clinux_futex_wait(const void *word, uint32_t expected);
+/// FUTEX_WAKE_PRIVATE of one waiter. The word's memory may be gone already: then nobody wakes.
+void clinux_futex_wake_one(const void *word);
+
 // --- eventfd ---
 
 int clinux_eventfd(bool nonblocking);
