@@ -49,7 +49,8 @@ package final class UncommittedWrites: Sendable {
         package var end: UInt64 { offset + UInt64(bytes.count) }
     }
 
-    // Pieces are cut at region borders, so that finding overlaps looks at one short list.
+    // Pieces are cut at region borders, so that finding overlaps looks at one short list. Those of
+    // a region are disjoint and ascending: a binary search finds the first that matters.
     private static let regionByteCount: UInt64 = 1 << 20
 
     private struct State {
@@ -86,7 +87,8 @@ package final class UncommittedWrites: Sendable {
                 let piece = unsafe Piece(
                     offset: start, bytes: [UInt8](slice), verifier: verifier,
                     sequence: state.lastSequence)
-                state.regions[region, default: []].append(piece)
+                let place = Self.first(in: state.regions[region] ?? [], endingAfter: start)
+                state.regions[region, default: []].insert(piece, at: place)
                 pieceCount.add(1, ordering: .releasing)
                 position += byteCount
             }
@@ -100,7 +102,9 @@ package final class UncommittedWrites: Sendable {
         state.withLock { state in
             let regions = offset / Self.regionByteCount...(end - 1) / Self.regionByteCount
             let isKept = regions.contains { region in
-                state.regions[region]?.contains { $0.offset < end && $0.end > offset } ?? false
+                guard let pieces = state.regions[region] else { return false }
+                let first = Self.first(in: pieces, endingAfter: offset)
+                return first < pieces.count && pieces[first].offset < end
             }
             guard isKept else { return }
             // First: who finds nothing kept any more finds this.
@@ -178,8 +182,10 @@ package final class UncommittedWrites: Sendable {
         return state.withLock { state in
             var valid = byteCount
             for region in offset / Self.regionByteCount...(end - 1) / Self.regionByteCount {
-                let pieces = (state.regions[region] ?? []).sorted { $0.offset < $1.offset }
-                for piece in pieces where piece.offset < end && piece.end > offset {
+                let pieces = state.regions[region] ?? []
+                for index in Self.first(in: pieces, endingAfter: offset)..<pieces.count {
+                    let piece = pieces[index]
+                    if piece.offset >= end { break }
                     let from = max(piece.offset, offset)
                     let count = Int(min(piece.end, end) - from)
                     let place = Int(from - offset)
@@ -269,22 +275,34 @@ package final class UncommittedWrites: Sendable {
     }
 
     private func cut(_ state: inout State, region: UInt64, from: UInt64, to: UInt64) {
-        guard let pieces = state.regions[region],
-            pieces.contains(where: { $0.offset < to && $0.end > from })
-        else { return }
+        // In place: a second reference to the list would make every change copy all of it.
+        guard let place = state.regions.index(forKey: region) else { return }
+        let first = Self.first(in: state.regions.values[place], endingAfter: from)
+        var last = first
         var kept: [Piece] = []
-        for piece in pieces {
-            guard piece.offset < to && piece.end > from else {
-                kept.append(piece)
-                continue
-            }
+        while last < state.regions.values[place].count {
+            let piece = state.regions.values[place][last]
+            guard piece.offset < to else { break }
             drop(piece)
             if piece.offset < from {
                 keepPart(of: piece, from: piece.offset, to: from, into: &kept)
             }
             if piece.end > to { keepPart(of: piece, from: to, to: piece.end, into: &kept) }
+            last += 1
         }
-        state.regions[region] = kept.isEmpty ? nil : kept
+        guard last > first else { return }
+        state.regions.values[place].replaceSubrange(first..<last, with: kept)
+        if state.regions.values[place].isEmpty { state.regions.remove(at: place) }
+    }
+
+    /// The first of ascending, disjoint pieces that reaches past `offset`.
+    private static func first(in pieces: [Piece], endingAfter offset: UInt64) -> Int {
+        var (low, high) = (0, pieces.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if pieces[middle].end > offset { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 
     private func keepPart(

@@ -23,7 +23,7 @@ public struct MountConfiguration: Sendable {
     /// Options of the mount itself that the kernel or fusermount3 understands (nosuid, noatime).
     public var kernelOptions: [String] = []
     /// Receiving threads.
-    public var threads = 10
+    public var threads = 16
     /// Requests of write-back and read-ahead that the kernel has under way at once.
     public var maxBackground: UInt32 = 64
     /// The kernel's read-ahead in KiB, where it may be set; 0 leaves it.

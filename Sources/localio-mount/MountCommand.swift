@@ -37,7 +37,7 @@ struct MountCommand: ParsableCommand {
               export_root=DIR            the export's directory on this host
               agent_socket=PATH          the agent's socket (LOCALIO_SOCKET)
               policy=local|split|rpc     what becomes of I/O that is not aligned
-              threads=N                  receiving threads (10)
+              threads=N                  receiving threads (16)
               max_background=N           write-back and read-ahead requests at once (64)
               nested | nonested          lock memory, stay out of the way of memory reclaim
               log=stderr|journal|syslog  where to log (stderr with -f, else syslog)

@@ -111,4 +111,52 @@ import Testing
         #expect(callocationcounter_thread() - beforeBlocking == 0, "in 500 blocking reads")
         #expect(client.statistics().fallbacks.isEmpty)
     }
+
+    /// The channel holds a file once for many I/Os: it must let go with the last, use a new route
+    /// at once, and tell files apart.
+    @Test func aRevokedFileIsLetGoOfWithItsLastIO() throws {
+        let site = try Site(.embedded)
+        let client = try site.connect(.automatic) { $0.heartbeatInterval = .seconds(3600) }
+        let files = try ["one", "two"].map { name in
+            let file = try client.openBlocking(name, .readWrite, options: [.create])
+            let bytes = [UInt8](repeating: name == "one" ? 1 : 2, count: 16 * Self.block)
+            let memory = TestMemory(bytes.count)
+            memory.bytes.copyBytes(from: bytes)
+            _ = try file.writeBlocking(from: UnsafeRawBufferPointer(memory.bytes), at: 0)
+            return file
+        }
+        let memory = TestMemory(16 * Self.block)
+        var channel = try IOChannel(client: client, depth: 16)
+        weak var local: LocalFile?
+        if case .local(let route) = files[0].route() { local = route }
+        try #require(local != nil)
+        // Two files in turns, then the first alone, then by RPC.
+        for index in 0..<16 {
+            if index == 12 { files[0].setRoute(.remote(.leaseRevoked)) }
+            let file = files[index < 8 ? index % 2 : 0]
+            let target = UnsafeMutableRawBufferPointer(
+                rebasing: memory.bytes[index * Self.block..<(index + 1) * Self.block])
+            #expect(
+                channel.submitRead(
+                    file, into: target, at: UInt64(index * Self.block), token: UInt64(index))
+                    == .queued)
+        }
+        #expect(local != nil)
+        var seen = Set<UInt64>()
+        while channel.inFlight > 0 {
+            channel.reap(minimum: 1) { token, result in
+                #expect(result == Int64(Self.block))
+                seen.insert(token)
+            }
+        }
+        #expect(seen.count == 16)
+        #expect(local == nil, "a revoked file stays open")
+        for index in 0..<16 {
+            let expected: UInt8 = index < 8 && index % 2 == 1 ? 2 : 1
+            #expect(memory.bytes[index * Self.block] == expected, "block \(index)")
+        }
+        let statistics = client.statistics()
+        #expect(statistics.roads[.rpc]?.operations == 4)
+        #expect(statistics.fallbacks == [.leaseRevoked: 4])
+    }
 }
