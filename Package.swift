@@ -223,7 +223,7 @@ let package = Package(
         .testTarget(
             name: "MountTests",
             dependencies: [
-                "LocalIOFUSE", "LocalIOTesting", "LocalIOBench", "LocalIO", "CLinux",
+                "LocalIOFUSE", "LocalIOTesting", "LocalIOBench", "LocalIO", "CLinux", "Threads",
                 "localio-mount", "localiod", system,
             ],
             swiftSettings: strictTests),

@@ -3,7 +3,9 @@ import CLinux
 import Glibc
 import LocalIOBench
 import LocalIOTesting
+import Synchronization
 import Testing
+import Threads
 
 @Suite(.serialized, .enabled(if: canMount)) struct IntegrityTests {
     private static let fileByteCount = 3 * 1024 * 1024 + 1234
@@ -81,6 +83,45 @@ import Testing
         close(file)
         #expect(mount.process.wait(timeout: .seconds(20)) == 0)
         #expect(try readFile(site.exported + "/dirty") == bytes + Array("end".utf8))
+    }
+
+    /// A writer in the middle of its work: unmounting answers EBUSY, SIGTERM flushes, detaches and
+    /// goes on serving until it has closed the file. Every byte that write(2) took is there.
+    @Test(arguments: MountedRoad.all) func unmountUnderAWriterLosesNothing(
+        _ road: MountedRoad
+    ) throws {
+        let site = try MountSite(road.server)
+        let mount = try site.mount(road.options)
+        let size = 65_536
+        let (blocks, before) = (400, 30)
+        let written = Atomic<Int>(0)
+        let file = open(mount.point + "/busy", O_RDWR | O_CREAT, 0o644)
+        try #require(file >= 0)
+        let thread = OwnedThread(name: "writer") {
+            for index in 0..<blocks {
+                let chunk = [UInt8](repeating: UInt8(index % 251 + 1), count: size)
+                let count = chunk.withUnsafeBytes {
+                    pwrite(file, $0.baseAddress, size, index * size)
+                }
+                if count != size { break }
+                written.add(1, ordering: .releasing)
+                usleep(500)
+            }
+        }
+        let writer = try #require(thread)
+        _ = poll(timeout: .seconds(20)) { written.load(ordering: .acquiring) >= before }
+        #expect(umount2(mount.point, 0) == -1 && errno == EBUSY)
+        mount.process.signal(SIGTERM)
+        writer.join()
+        #expect(written.load(ordering: .acquiring) == blocks, "a write failed")
+        #expect(close(file) == 0)
+        #expect(mount.process.wait(timeout: .seconds(30)) == 0)
+        let bytes = try readFile(site.exported + "/busy")
+        #expect(bytes.count == blocks * size)
+        for index in 0..<min(blocks, bytes.count / size) {
+            let part = bytes[index * size..<(index + 1) * size]
+            #expect(part.allSatisfy { $0 == UInt8(index % 251 + 1) }, "block \(index)")
+        }
     }
 
     @Test(arguments: MountedRoad.all) func whatWasSyncedSurvivesAKill(_ road: MountedRoad) throws {
