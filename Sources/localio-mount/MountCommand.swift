@@ -86,8 +86,10 @@ struct MountCommand: ParsableCommand {
             if isHelper && foreground { return }
             try serve(parsed, inForeground: foreground || debug)
         } catch {
+            // Said before the process that waits for this one ends, and a script goes on.
+            Complaint.say(error.description)
             Daemon.isReady(succeeded: false, keepsStandardError: true)
-            Complaint.exit(error.description)
+            Glibc.exit(1)
         }
     }
 

@@ -33,9 +33,13 @@ struct StatusCommand: ParsableCommand {
 
 /// One clear line for what goes wrong.
 enum Complaint {
-    static func exit(_ line: String) -> Never {
+    static func say(_ line: String) {
         var text = "localio-mount: \(line)\n"
         text.withUTF8 { bytes in _ = unsafe write(STDERR_FILENO, bytes.baseAddress, bytes.count) }
+    }
+
+    static func exit(_ line: String) -> Never {
+        say(line)
         Glibc.exit(1)
     }
 }
