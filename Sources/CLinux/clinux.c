@@ -173,8 +173,7 @@ struct cachestat_range { uint64_t offset, length; };
 struct cachestat_counts { uint64_t cached, dirty, writeback, evicted, recently_evicted; };
 
 int64_t clinux_pread_cached(int fd, void *buffer, size_t byte_count, int64_t offset) {
-    static long page;
-    if (page == 0) page = sysconf(_SC_PAGESIZE);
+    const long page = sysconf(_SC_PAGESIZE);
     struct cachestat_range range = {(uint64_t)offset, byte_count};
     struct cachestat_counts counts = {0};
     if (syscall(sys_cachestat, fd, &range, &counts, 0U) < 0) return -errno;
