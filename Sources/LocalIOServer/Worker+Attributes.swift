@@ -82,6 +82,7 @@ extension Worker {
         guard size <= UInt64(Int64.max) else { throw Refusal(.fileTooBig) }
         try require(.writing, node.raw, node.status)
         let file = try openFile(handle, for: .writing)
+        defer { withExtendedLifetime(file) {} }
         service.held?.truncate(handle, to: size)
         try identity.become(caller)
         while ftruncate(file.descriptor, off_t(size)) != 0 {

@@ -54,20 +54,20 @@ extension CompareReport {
 
     /// Operations a second over the depth or the threads, where there are several.
     private func scalingPlots(_ mine: [CompareCell]) -> String {
-        scaling(mine, "depth", by: { $0.depth }) { "\($0.rw) \($0.blockSize) \($0.jobs)" }
-            + scaling(mine, "jobs", by: { $0.jobs }) { "\($0.rw) \($0.blockSize) \($0.depth)" }
+        scaling(mine, "depth", by: \.depth) { "\($0.rw) \($0.blockSize) \($0.jobs)" }
+            + scaling(mine, "jobs", by: \.jobs) { "\($0.rw) \($0.blockSize) \($0.depth)" }
             + scaling(mine.filter { $0.files != nil }, "open files", by: { $0.files ?? 1 }) {
                 "\($0.rw) files"
             }
             + scaling(
                 mine.filter { $0.fileByteCount != nil }, "bytes of the file",
-                by: { $0.fileByteCount ?? 1 }
+                by: { $0.fileByteCount ?? 1 }, label: ByteSize.text
             ) { "\($0.rw) bytes" }
     }
 
     private func scaling(
         _ mine: [CompareCell], _ what: String, by value: (CompareCell) -> Int,
-        group: (CompareCell) -> String
+        label: (Int) -> String = { String($0) }, group: (CompareCell) -> String
     ) -> String {
         var plots = ""
         var seen = Set<String>()
@@ -75,7 +75,6 @@ extension CompareReport {
             let line = mine.filter { group($0) == group(cell) }
             let values = Set(line.map(value)).sorted()
             guard values.count > 2 else { continue }
-            let isSize = what.hasPrefix("bytes")
             let series = cell.roads.map(\.name).map { name in
                 PlotSeries(
                     name: name,
@@ -85,9 +84,7 @@ extension CompareReport {
             }
             plots += ComparePlots.lines(
                 title: "\(cell.rw) \(ByteSize.text(cell.blockSize)): operations/s by \(what)",
-                xLabels: values.map {
-                    (Double($0), isSize ? ByteSize.text($0) : String($0))
-                }, yTitle: "operations/s",
+                xLabels: values.map { (Double($0), label($0)) }, yTitle: "operations/s",
                 series: series, isXLogarithmic: true)
         }
         return plots

@@ -35,27 +35,26 @@ final class GrowthRun {
     private let point: GrowthPoint
     private let directory: FilePath
     private let url: String
-    private let folder: FilePath
     private var names: [String] = []
 
     init(_ point: GrowthPoint, directory: FilePath, url: String) {
         self.point = point
         self.directory = directory
         self.url = url
-        folder = directory.appending(
-            "localio-bench-" + String(UInt64.random(in: 0...UInt64.max), radix: 16))
     }
 
     /// - Parameter slice: of one road in one round.
     func run(
         roads: [String], rounds: Int, slice: Duration, seed: UInt64
     ) throws(BenchError) -> [CompareRoad] {
-        defer { removeFiles() }
-        try makeFiles()
+        let folder = try TemporaryDirectory(in: directory)
+        defer { folder.remove() }
+        try makeFiles(in: folder.path)
         var results = roads.map { CompareRoad(name: $0, rates: []) }
         var processor = roads.map { _ in [Double]() }
         for round in 0..<rounds {
             for turn in roads.indices {
+                try StopFlag.check()
                 let index = (turn + round) % roads.count
                 let seed = mix(seed &+ UInt64(round << 8 + index))
                 let sample = try measure(roads[index], slice, seed)
@@ -71,8 +70,7 @@ final class GrowthRun {
         return results
     }
 
-    private func makeFiles() throws(BenchError) {
-        try Files.makeDirectory(folder.string)
+    private func makeFiles(in folder: FilePath) throws(BenchError) {
         let name = folder.lastComponent?.string ?? ""
         for number in 0..<point.files {
             let file = folder.appending("\(number)").string
@@ -86,8 +84,6 @@ final class GrowthRun {
             }
         }
     }
-
-    private func removeFiles() { _ = unsafe clinux_remove_tree(folder.string) }
 
     /// The files are opened anew in each round: a process may not have so many twice.
     private func measure(

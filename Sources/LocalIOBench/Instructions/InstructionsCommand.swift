@@ -8,14 +8,10 @@ extension BenchCommand {
         let progress = ProgressLine()
         do throws(BenchError) {
             let plan = try InstructionsPlan(arguments)
+            let output = try ReportFile(plan.output)
             let report = try count(plan, progress)
             progress.clear()
-            let text = plan.isJSON ? report.json.text() + "\n" : report.text
-            if let output = plan.output {
-                try Files.write(text, to: output)
-            } else {
-                writeAll(text, to: STDOUT_FILENO)
-            }
+            try output.write(plan.isJSON ? report.json.text() + "\n" : report.text)
             for line in report.complaints { complain(line) }
             return report.complaints.isEmpty ? 0 : 1
         } catch {
