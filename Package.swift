@@ -128,8 +128,8 @@ let package = Package(
         .target(
             name: "LocalIOBench",
             dependencies: [
-                "LocalIO", "LocalIOServer", "NFSClient", "NFSTypes", "DirectIO", "Threads",
-                "CLinux", logging, system, histogram, yams,
+                "LocalIO", "LocalIOServer", "NFSClient", "NFSTypes", "DirectIO", "PageCache",
+                "Threads", "CLinux", logging, system, histogram, yams,
             ],
             swiftSettings: strict),
         .target(

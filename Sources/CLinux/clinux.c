@@ -1,6 +1,7 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/openat2.h>
@@ -206,6 +207,12 @@ static uint64_t nanoseconds(clockid_t clock) {
 uint64_t clinux_thread_cpu_nanoseconds(void) { return nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
 uint64_t clinux_process_cpu_nanoseconds(void) { return nanoseconds(CLOCK_PROCESS_CPUTIME_ID); }
 uint64_t clinux_monotonic_nanoseconds(void) { return nanoseconds(CLOCK_MONOTONIC); }
+
+uint64_t clinux_heap_bytes(void) {
+    struct mallinfo2 info = mallinfo2();
+    // Large blocks are mapped by themselves and counted apart.
+    return (uint64_t)info.uordblks + (uint64_t)info.hblkhd;
+}
 
 int clinux_set_thread_filesystem_ids(
     uint32_t uid, uint32_t gid, const uint32_t *groups, int group_count) {

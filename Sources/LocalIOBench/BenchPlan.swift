@@ -127,6 +127,11 @@ package struct BenchPlan: Sendable {
             throw BenchError(
                 "--road direct: only with --buffered; raw is direct without it", kind: .usage)
         }
+        if buffered != nil, roads.contains(.queue) {
+            throw BenchError(
+                "--road queue: not with --buffered, whose writeback goes by the queue anyway",
+                kind: .usage)
+        }
         if buffered != nil, let point = points.first(where: { $0.depth > 1 }) {
             throw BenchError(
                 "--iodepth \(point.depth): --buffered makes one blocking call at a time per job; "

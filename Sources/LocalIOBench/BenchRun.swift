@@ -87,8 +87,8 @@ package final class BenchRun {
             let client = try connect(road, stage, name: file?.name ?? remoteName, create: create)
             clients.append(client)
             if create { try client.setSize(plan.fileSize) }
-            if road == .localio && !client.isLocal {
-                notes.append("localio ran \(client.locality)")
+            if road != .rpc && !client.isLocal {
+                notes.append("\(road.rawValue) ran \(client.locality)")
             }
         }
         // In the order of the command line, for the rotation of rounds.
@@ -129,18 +129,12 @@ package final class BenchRun {
             }
             return Stage(server: nil, url: url, directory: directory, temporary: nil)
         }
-        if plan.server == .ganesha, let reason = GaneshaServer.unavailableReason {
-            throw BenchError("--server ganesha: \(reason)")
-        }
         let temporary = plan.directory == nil ? try TemporaryDirectory() : nil
         let path = plan.directory ?? temporary?.path.string ?? "/"
         let directory = FilePath(try Files.resolve(path))
         let server: any NFSServerFixture
         do {
-            server =
-                plan.server == .ganesha
-                ? try GaneshaServer(exporting: directory)
-                : try EmbeddedServerProcess(exporting: directory)
+            server = try PrivateServer.start(plan.server, exporting: directory)
         } catch {
             temporary?.remove()
             throw error

@@ -21,10 +21,7 @@ struct OpenStage {
             (server, temporary, ownAgent) = (nil, nil, nil)
         case let choice:
             let made = try TemporaryDirectory()
-            let started: any NFSServerFixture =
-                choice == .ganesha
-                ? try GaneshaServer(exporting: made.path)
-                : try EmbeddedServerProcess(exporting: made.path)
+            let started = try PrivateServer.start(choice, exporting: made.path)
             url = started.url
             directory = started.exportDirectory
             (server, temporary) = (started, made)

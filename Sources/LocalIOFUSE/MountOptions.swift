@@ -185,6 +185,8 @@ public struct MountOptions: Sendable {
             configuration.client.locality = .exportRoot(FilePath(try Self.text(name, value)))
         case "agent_socket":
             configuration.client.agentSocket = FilePath(try Self.text(name, value))
+        case "agent_port":
+            configuration.client.programPort = UInt16(try Self.number(name, value, 1...65_535))
         case "policy":
             let policy = try Self.choice(name, value, ["rpc", "split", "local"])
             configuration.client.misalignment =

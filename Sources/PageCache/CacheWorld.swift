@@ -5,6 +5,11 @@ package import NFSTypes
 package struct CacheFileID: Hashable, Sendable {
     package let slot: Int32
     package let generation: UInt32
+
+    package init(slot: Int32, generation: UInt32) {
+        self.slot = slot
+        self.generation = generation
+    }
 }
 
 /// One read or write of whole frames on its way.
@@ -21,6 +26,19 @@ package struct PageIO: @unchecked Sendable {
     package let byteCount: Int
     /// Somebody waits for it in a flush.
     package let isSync: Bool
+
+    package init(
+        request: Int32, file: CacheFileID, isWrite: Bool, offset: UInt64,
+        address: UnsafeMutableRawPointer, byteCount: Int, isSync: Bool
+    ) {
+        self.request = request
+        self.file = file
+        self.isWrite = isWrite
+        self.offset = offset
+        unsafe self.address = unsafe address
+        self.byteCount = byteCount
+        self.isSync = isSync
+    }
 }
 
 /// Time, waiting and I/O, so that the same cache runs over real files and under the simulator.

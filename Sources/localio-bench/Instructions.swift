@@ -9,14 +9,15 @@ struct Instructions: ParsableCommand {
         discussion: """
             Runs this program under valgrind --tool=callgrind, for N and for 3N I/Os of 4k \
             beside the embedded server, which is not counted; a path's figure is the difference \
-            of the two counts by 2N. Instructions are user-space ones of all the client's \
-            threads. They do not depend on how busy the machine is. Use a release build.
+            of the two counts by 2N. For the mount paths the program is localio-mount, and this \
+            one calls. Instructions are user-space ones of all the client's threads. They do not \
+            depend on how busy the machine is. Use a release build.
             """)
 
     @Option(
         help: """
             Of inline-read, inline-write, channel-read, channel-write, queued-write, rpc-read, \
-            rpc-write, comma-separated. Default: all.
+            rpc-write, mount-read, mount-write, comma-separated. Default: all.
             """)
     var path: String?
     @Option(help: "I/Os of the short run (N). Default: 2000.")

@@ -12,9 +12,9 @@ struct Bench: ParsableCommand {
             sequential, read and write, depths 1 and 16, in about a minute.
             """,
         subcommands: [
-            Run.self, Compare.self, Writeback.self, Mounts.self, Instructions.self, Probe.self,
-            Open.self, WithMount.self, TryFiles.self, ServeEmbedded.self, ServeSlowDisk.self,
-            CountInstructions.self,
+            Run.self, Compare.self, Soak.self, Writeback.self, Mounts.self, Instructions.self,
+            Probe.self, Open.self, WithMount.self, TryFiles.self, ServeEmbedded.self,
+            ServeSlowDisk.self, CountInstructions.self,
         ],
         defaultSubcommand: Run.self)
 }
@@ -42,7 +42,11 @@ struct Run: ParsableCommand {
     var runtime: String?
     @Option(help: "Rounds in which the roads take turns. Default: 5.")
     var rounds: String?
-    @Option(help: "Of raw, localio, rpc; with --buffered also direct. Default: the first three.")
+    @Option(
+        help: """
+            Of raw, localio, rpc; also queue (localio through the submission queue, as writeback \
+            goes); with --buffered also direct. Default: raw, localio, rpc.
+            """)
     var road: String?
     @Flag(
         help: """
@@ -120,8 +124,8 @@ struct Compare: ParsableCommand {
         discussion: """
             All roads of a cell take turns in every round; ratios of medians come with 95% \
             bootstrap intervals. Exits with 1, naming each bar, if the whole interval of a ratio \
-            lies below its bar in the thresholds file. The full matrix takes ten to twenty \
-            minutes, the quick form less than three.
+            lies below its bar in the thresholds file. The full matrix takes about half an \
+            hour, the quick form less than three minutes.
             """)
 
     @Flag(help: "Few cells and short rounds, as CI runs it.")
@@ -135,7 +139,11 @@ struct Compare: ParsableCommand {
     @Option(help: "ganesha (needs root) or embedded. Default: ganesha where it can run.")
     var server: String?
     @Option(
-        help: "Only these, of direct, threads, misaligned, buffered, fsync, open. Default: all.")
+        help: """
+            Only these, of direct, queue, hot, threads, processor, misaligned, buffered, fsync, \
+            growth, open, mount, instructions. Default: all; the quick form lacks threads, \
+            processor, mount and instructions.
+            """)
     var sections: String?
     @Option(help: "The file's size. Default: 256m, quick 64m.")
     var size: String?

@@ -36,6 +36,7 @@ struct MountCommand: ParsableCommand {
                                          through the agent
               export_root=DIR            the export's directory on this host
               agent_socket=PATH          the agent's socket (LOCALIO_SOCKET)
+              agent_port=N               the agent's RPC port, instead of asking rpcbind
               policy=local|split|rpc     what becomes of I/O that is not aligned
               threads=N                  receiving threads (16)
               max_background=N           write-back and read-ahead requests at once (64)

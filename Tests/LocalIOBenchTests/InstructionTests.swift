@@ -59,8 +59,10 @@ import Testing
         return missing.isEmpty || environment("LOCALIO_CI") == "1"
     }()
 
-    /// One path of each kind: the caller's system call, a worker's ring, an RPC.
-    @Test(.enabled(if: hasValgrind), arguments: ["inline-read", "queued-write", "rpc-write"])
+    /// One path of each kind: the caller's system call, a worker's ring, an RPC, a mount.
+    @Test(
+        .enabled(if: hasValgrind),
+        arguments: ["inline-read", "queued-write", "rpc-write", "mount-write"])
     func countsARealPath(_ path: String) throws {
         let run = try BenchProgram.run([
             "instructions", "--path", path, "--count", "64", "--json",

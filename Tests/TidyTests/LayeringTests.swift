@@ -24,7 +24,8 @@ import Testing
             "LocalIO", "NFSClient", "DirectIO", "NFSTypes", "Threads", "CLocalIOFUSE", "CLinux",
         ],
         "LocalIOBench": [
-            "LocalIO", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes", "Threads", "CLinux",
+            "LocalIO", "PageCache", "LocalIOServer", "NFSClient", "DirectIO", "NFSTypes", "Threads",
+            "CLinux",
         ],
         "LocalIOSimulation": [
             "LocalIO", "PageCache", "LocalIOBench", "NFSClient", "DirectIO", "NFSTypes", "Threads",

@@ -18,7 +18,8 @@ int clfuse_unmount(const char *mount_point, bool lazy);
 int clfuse_sync(const char *path);
 /// Whether `path` is a mount whose server is gone (ENOTCONN).
 bool clfuse_is_stale(const char *path);
-/// The device number of `path` (major, minor); 0 or a negative errno.
+/// The device number of the mount that holds `path` (major, minor), without asking its file
+/// system; 0 or a negative errno.
 int clfuse_device(const char *path, uint32_t *major, uint32_t *minor);
 /// Sets the read-ahead of the mount's device in KiB; 0 or a negative errno.
 int clfuse_set_read_ahead(const char *path, uint32_t kibibytes);

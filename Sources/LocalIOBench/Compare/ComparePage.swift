@@ -44,7 +44,9 @@ extension CompareReport {
     }
 
     private func ratioPlots(_ section: String, _ mine: [CompareCell]) -> String {
-        ["raw", "rpc", "direct"].map { other in
+        var others: [String] = []
+        for name in mine.flatMap(\.others) where !others.contains(name) { others.append(name) }
+        return others.map { other in
             let rows = mine.compactMap { cell in
                 cell.ratio(over: other).map { (name: cell.title, over: other, interval: $0) }
             }

@@ -19,42 +19,6 @@ package struct CompareArguments: Sendable {
     package init() {}
 }
 
-/// What the files of a comparison lie on.
-package enum CompareDevice: Hashable, Sendable {
-    /// A temporary directory on this host's disk.
-    case disk
-    /// XFS on compressed memory: no device latency.
-    case zram
-    case loopXFS
-    case loopExt4
-    case directory(String)
-
-    /// - Throws: a usage error naming the option.
-    init(_ text: String) throws(BenchError) {
-        switch text {
-        case "disk": self = .disk
-        case "zram": self = .zram
-        case "loop:xfs": self = .loopXFS
-        case "loop:ext4": self = .loopExt4
-        case _ where text.contains("/"): self = .directory(text)
-        default:
-            throw BenchError(
-                "--device '\(text)': must be disk, zram, loop:xfs, loop:ext4 or a directory "
-                    + "with a slash in it", kind: .usage)
-        }
-    }
-
-    var name: String {
-        switch self {
-        case .disk: "disk"
-        case .zram: "zram"
-        case .loopXFS: "loop:xfs"
-        case .loopExt4: "loop:ext4"
-        case .directory(let path): path
-        }
-    }
-}
-
 /// One part of the matrix: a product of patterns, sizes, depths and jobs on the same roads.
 struct CompareSection: Sendable {
     let name: String
@@ -73,19 +37,23 @@ struct CompareSection: Sendable {
 
     /// In the order of the report.
     static let names = [
-        "direct", "hot", "threads", "misaligned", "buffered", "fsync", "growth", "open",
+        "direct", "queue", "hot", "threads", "processor", "misaligned", "buffered", "fsync",
+        "growth", "open", "mount", "instructions",
     ]
 
     /// What each shows, in words.
     static let titles = [
         "direct": "Aligned I/O that goes direct",
+        "queue": "Aligned I/O through the submission queue, as writeback goes",
         "hot": "Reads of what the server's host has in its page cache",
         "threads": "Client threads, one I/O each",
+        "processor": "I/Os per second of processor time, beside fio's io_uring engine",
         "misaligned": "Misaligned sizes under the three policies",
         "buffered": "Buffered: page cache, read-ahead and writeback",
         "fsync": "An fsync after every write",
         "growth": "Many open files, and large sparse ones",
         "open": "Opening and closing a file",
+        "mount": "localio-mount, beside the file system and libfuse's passthrough_ll",
     ]
 
     static func all(quick: Bool) -> [CompareSection] { quick ? quickForm : fullForm }
@@ -98,22 +66,30 @@ struct CompareSection: Sendable {
                 name: "direct", rw: "randread,randwrite,read,write", bs: "4k,64k,1m",
                 iodepth: "1,4,16,64", numjobs: "1,2"),
             CompareSection(
+                name: "queue", rw: "randread,randwrite", bs: "4k", iodepth: "1,16,64",
+                roads: "raw,queue,rpc"),
+            CompareSection(
+                name: "queue", rw: "read,write", bs: "1m", iodepth: "16", roads: "raw,queue,rpc"),
+            CompareSection(
                 name: "hot", rw: "randread,read", bs: "4k,64k,1m", iodepth: "1,16",
                 pageCache: .warm),
             CompareSection(
                 name: "threads", rw: "randread,randwrite", bs: "4k", numjobs: "1,2,4,8,16"),
+            CompareSection(name: "processor", rw: "", bs: ""),
         ]
         + MisalignmentPolicyName.allCases.map { policy in
             CompareSection(
                 name: "misaligned", rw: "randread,randwrite,read,write", bs: odd, iodepth: "4",
                 roads: "localio,rpc", policy: policy.rawValue)
-        } + bufferedForm + [growthForm, openForm]
+        } + bufferedForm + [growthForm, openForm, mountForm, instructionsForm]
 
     private static let quickForm: [CompareSection] =
         [
             CompareSection(name: "direct", rw: "randread,randwrite", bs: "4k", iodepth: "1,16"),
             CompareSection(name: "direct", rw: "read,write", bs: "1m", iodepth: "16"),
             CompareSection(name: "direct", rw: "randread", bs: "4k", iodepth: "4", numjobs: "2"),
+            CompareSection(
+                name: "queue", rw: "randwrite", bs: "4k", iodepth: "16", roads: "raw,queue,rpc"),
             CompareSection(
                 name: "hot", rw: "randread", bs: "4k,1m", iodepth: "16", pageCache: .warm),
             CompareSection(
@@ -136,6 +112,8 @@ struct CompareSection: Sendable {
 
     /// Only their names count: these have measurements of their own.
     private static let growthForm = CompareSection(name: "growth", rw: "", bs: "")
+    private static let mountForm = CompareSection(name: "mount", rw: "", bs: "")
+    private static let instructionsForm = CompareSection(name: "instructions", rw: "", bs: "")
     private static let openForm = CompareSection(name: "open", rw: "", bs: "")
 }
 

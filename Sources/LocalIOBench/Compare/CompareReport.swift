@@ -121,6 +121,8 @@ package struct CompareReport: Sendable {
     package var bars: [BarResult]
     package var changes: [BaselineChange]
     package var notes: [String]
+    /// User-space instructions of the client per I/O; empty where they were not counted.
+    var instructions: [InstructionResult] = []
 
     package init(
         host: BenchReport.Host, isQuick: Bool, device: String, server: String, seed: UInt64,

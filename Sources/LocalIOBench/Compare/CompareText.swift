@@ -2,7 +2,7 @@
 
 extension CompareReport {
     private static let header = [
-        "workload", "localio/s", "±", "× raw", "× rpc", "× direct", "p50 µs", "p99 µs",
+        "workload", "localio/s", "±", "× raw", "× rpc", "× others", "p50 µs", "p99 µs",
         "CPU µs", "fall-backs",
     ]
 
@@ -15,12 +15,14 @@ extension CompareReport {
             else { return "-" }
             return decimal(subject.curve[index], places: 0)
         }
+        let others = cell.others.filter { $0 != "raw" && $0 != "rpc" }
+            .map { "\($0) \(ratio($0))" }.joined(separator: ", ")
         let fallbacks = subject.fallbacks.sorted { $0.key < $1.key }
             .map { "\($0.key) \($0.value)" }.joined(separator: ", ")
         return [
             cell.title, decimal(subject.spread.median, places: 0),
             decimal(subject.spread.relative * 100, places: 0) + "%", ratio("raw"), ratio("rpc"),
-            ratio("direct"), latency(50), latency(99),
+            others.isEmpty ? "-" : others, latency(50), latency(99),
             subject.cpuMicroseconds.map { decimal($0, places: 1) } ?? "-",
             fallbacks.isEmpty ? "none" : fallbacks,
         ]
@@ -39,6 +41,10 @@ extension CompareReport {
             lines.append(
                 "localio: \(context.locality), engine \(context.engine), I/O flusher "
                     + "\(context.ioFlusher)\(reason)")
+        }
+        if !instructions.isEmpty {
+            let counts = instructions.map { "\($0.path.rawValue) \(decimal($0.perIO, places: 0))" }
+            lines.append("user-space instructions per I/O: " + counts.joined(separator: ", "))
         }
         return lines + notes
     }
@@ -139,6 +145,11 @@ extension CompareReport {
             ),
             ("cells", .array(cells.map(Self.json))), ("bars", .array(bars.map(Self.json))),
             ("changes", .array(changes.map(Self.json))),
+            (
+                "instructions_per_io",
+                .object(
+                    instructions.map { ($0.path.rawValue, .number($0.perIO, places: 1)) })
+            ),
             ("notes", .array(notes.map { .string($0) })),
         ])
     }

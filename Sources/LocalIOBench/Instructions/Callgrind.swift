@@ -9,22 +9,26 @@ struct Callgrind {
     /// A run is a second or two; one that hangs must not take the caller with it.
     private static let timeLimit = Duration.seconds(120)
 
-    private let valgrind: String
-    private let directory: TemporaryDirectory
+    let valgrind: String
+    let directory: TemporaryDirectory
     private let program: String
 
     /// - Throws: if a tool is missing, or this is not localio-bench.
     init() throws(BenchError) {
         valgrind = try Self.tool("valgrind", package: "valgrind")
-        let strip = try Self.tool("strip", package: "binutils")
         let own = try Files.resolve("/proc/self/exe")
         guard own.hasSuffix("/localio-bench") else {
             throw BenchError("\(own): instructions are counted by localio-bench itself; run that")
         }
         directory = try TemporaryDirectory()
         program = directory.path.string + "/localio-bench"
-        // Valgrind 3.19 gives up at the compiler's debug information (DWARF 5).
-        try ChildProcess.mustRun(strip, ["--strip-debug", "-o", program, own])
+        try Self.copy(own, to: program)
+    }
+
+    /// Valgrind 3.19 gives up at the compiler's debug information (DWARF 5).
+    static func copy(_ program: String, to copy: String) throws(BenchError) {
+        try ChildProcess.mustRun(
+            try tool("strip", package: "binutils"), ["--strip-debug", "-o", copy, program])
     }
 
     static func tool(_ name: String, package: String) throws(BenchError) -> String {

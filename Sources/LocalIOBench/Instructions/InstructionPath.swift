@@ -18,14 +18,21 @@ package enum InstructionPath: String, CaseIterable, Hashable, Sendable {
     /// One blocking call by NFS, the same client with locality off.
     case rpcRead = "rpc-read"
     case rpcWrite = "rpc-write"
+    /// One O_DIRECT call of another process on a mount: what localio-mount does for it, libfuse's
+    /// part included.
+    case mountRead = "mount-read"
+    case mountWrite = "mount-write"
 
     /// I/Os that are started before the first of them is waited for.
     var batch: Int {
         switch self {
         case .channelRead, .channelWrite, .queuedWrite: 16
-        case .inlineRead, .inlineWrite, .rpcRead, .rpcWrite: 1
+        case .inlineRead, .inlineWrite, .rpcRead, .rpcWrite, .mountRead, .mountWrite: 1
         }
     }
+
+    /// The counted process is localio-mount instead of this program.
+    var isOfMount: Bool { self == .mountRead || self == .mountWrite }
 
     var isLocal: Bool { self != .rpcRead && self != .rpcWrite }
 }

@@ -33,6 +33,8 @@ struct InstructionWork {
             try unsafe blocking(client, memory)
         case .channelRead, .channelWrite: try unsafe channel(client, memory)
         case .queuedWrite: try unsafe queued(client, memory)
+        case .mountRead, .mountWrite:
+            throw BenchError("\(path.rawValue): the work of localio-mount, not of this program")
         }
         let statistics = client.statistics()
         if path.isLocal, let fallback = statistics.fallbacks.first(where: { $0.value > 0 }) {

@@ -9,7 +9,7 @@ extension BenchCommand {
         do throws(BenchError) {
             let plan = try InstructionsPlan(arguments)
             let output = try ReportFile(plan.output)
-            let report = try count(plan, progress)
+            let report = try count(plan) { progress.show($0) }
             progress.clear()
             try output.write(plan.isJSON ? report.json.text() + "\n" : report.text)
             for line in report.complaints { complain(line) }
@@ -39,8 +39,9 @@ extension BenchCommand {
         }
     }
 
-    private static func count(
-        _ plan: InstructionsPlan, _ progress: ProgressLine
+    /// - Parameter show: takes a short text whenever something else is being done.
+    static func count(
+        _ plan: InstructionsPlan, show: (String) -> Void
     ) throws(BenchError) -> InstructionsReport {
         if let given = plan.directory, !Files.isDirectory(given) {
             throw BenchError("--directory \(given): no such directory; give one that exists")
@@ -65,12 +66,14 @@ extension BenchCommand {
                 let work = InstructionWork(
                     path: path, url: server.url, directory: server.exportDirectory,
                     agent: agent, count: count)
-                let counted = try callgrind.count(work)
+                let counted =
+                    path.isOfMount
+                    ? try callgrind.countMount(work) : try callgrind.count(work)
                 result.retries += counted.retries
                 return counted.instructions
             }
             for round in 1...plan.rounds {
-                progress.show("\(path.rawValue), round \(round) of \(plan.rounds)")
+                show("\(path.rawValue), round \(round) of \(plan.rounds)")
                 let short = try run(plan.count)
                 let long = try run(3 * plan.count)
                 // What start and end cost is in both, and so in neither figure.

@@ -15,6 +15,15 @@ package enum MountCell: String, CaseIterable, Sendable {
         self == .bufferedWrite || self == .randomWrite1 || self == .randomWrite16
     }
     var isDeep: Bool { self == .randomRead16 || self == .randomWrite16 }
+    var blockSize: Int { isBuffered ? 1 << 20 : 4096 }
+    var access: AccessPattern {
+        switch self {
+        case .bufferedWrite: .write
+        case .bufferedRead: .read
+        case .randomRead1, .randomRead16: .randread
+        case .randomWrite1, .randomWrite16: .randwrite
+        }
+    }
     /// What the figure counts: the sequential cells by bytes, the others by I/Os.
     var unit: String { isBuffered ? "MiB/s" : "IOPS" }
 

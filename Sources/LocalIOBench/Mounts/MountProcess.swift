@@ -30,7 +30,8 @@ package final class MountProcess: Sendable {
         }
     }
 
-    private init(
+    /// Mounts by any program that stays in the foreground until its mount point is unmounted.
+    init(
         _ program: String, arguments: (_ point: String) -> [String]
     ) throws(BenchError) {
         directory = try TemporaryDirectory()

@@ -142,3 +142,22 @@ struct MountReport {
         ])
     }
 }
+
+extension MountReport {
+    /// The same as cells of a comparison: "plain" is its raw road.
+    var compareCells: [CompareCell] {
+        plan.cells.map { cell in
+            CompareCell(
+                section: "mount", rw: cell.access.rawValue, blockSize: cell.blockSize,
+                depth: cell.isDeep ? 16 : 1, jobs: 1,
+                roads: plan.roads.compactMap { road in
+                    guard let spread = spread(cell, road), let rates = samples[cell]?[road]
+                    else { return nil }
+                    // MiB a second are whole blocks of 1 MiB a second.
+                    return CompareRoad(
+                        name: road == .plain ? "raw" : road.rawValue, rates: rates,
+                        bytesPerSecond: spread.median * Double(cell.blockSize))
+                })
+        }
+    }
+}

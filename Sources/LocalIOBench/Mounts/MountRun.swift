@@ -121,23 +121,6 @@ private final class MountStage {
     }
 }
 
-/// Servers of a run's own for mounts.
-enum PrivateServer {
-    static func start(
-        _ choice: ServerChoice, exporting directory: FilePath
-    ) throws(BenchError) -> any NFSServerFixture {
-        switch choice {
-        case .embedded: return try EmbeddedServerProcess(exporting: directory)
-        case .ganesha:
-            if let reason = GaneshaServer.unavailableReason {
-                throw BenchError("--server ganesha: \(reason)")
-            }
-            return try GaneshaServer(exporting: directory)
-        case .url(let url): throw BenchError("\(url): give embedded or ganesha", kind: .usage)
-        }
-    }
-}
-
 /// One comparison.
 struct MountRun {
     let plan: MountPlan

@@ -48,6 +48,13 @@ final class PlainFile: BlockingFile {
     }
 }
 
+/// Bytes, or the negative errno of what was thrown.
+private func outcome(_ body: () throws(LocalIOError) -> Int) -> Int {
+    do throws(LocalIOError) {
+        return try body()
+    } catch { return -Int(error.errno.rawValue) }
+}
+
 /// A file of an export, through the client's page cache.
 final class CachedFile: BlockingFile {
     private let file: BufferedFile
@@ -55,29 +62,63 @@ final class CachedFile: BlockingFile {
     init(_ file: BufferedFile) { self.file = file }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
-        do throws(LocalIOError) {
-            return try unsafe file.readBlocking(into: buffer, at: offset)
-        } catch { return -Int(error.errno.rawValue) }
+        outcome { () throws(LocalIOError) in
+            try unsafe file.readBlocking(into: buffer, at: offset)
+        }
     }
 
     func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int {
-        do throws(LocalIOError) {
-            return try unsafe file.writeBlocking(from: buffer, at: offset)
-        } catch { return -Int(error.errno.rawValue) }
+        outcome { () throws(LocalIOError) in
+            try unsafe file.writeBlocking(from: buffer, at: offset)
+        }
     }
 
     func commit() -> Int {
-        do throws(LocalIOError) {
+        outcome { () throws(LocalIOError) in
             try file.commitBlocking()
             return 0
-        } catch { return -Int(error.errno.rawValue) }
+        }
     }
 
     func close() -> Int {
-        do throws(LocalIOError) {
+        outcome { () throws(LocalIOError) in
             try file.closeBlocking()
             return 0
-        } catch { return -Int(error.errno.rawValue) }
+        }
+    }
+}
+
+/// A file of an export without the client's page cache: each call is one I/O, done by its caller
+/// where it is aligned.
+final class DirectFile: BlockingFile {
+    private let file: LocalIOFile
+
+    init(_ file: LocalIOFile) { self.file = file }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
+        outcome { () throws(LocalIOError) in
+            try unsafe file.readBlocking(into: buffer, at: offset)
+        }
+    }
+
+    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int {
+        outcome { () throws(LocalIOError) in
+            try unsafe file.writeBlocking(from: buffer, at: offset)
+        }
+    }
+
+    func commit() -> Int {
+        outcome { () throws(LocalIOError) in
+            try file.commitBlocking()
+            return 0
+        }
+    }
+
+    func close() -> Int {
+        outcome { () throws(LocalIOError) in
+            try file.closeBlocking()
+            return 0
+        }
     }
 }
 

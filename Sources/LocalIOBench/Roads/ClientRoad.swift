@@ -32,7 +32,7 @@ extension ClientRoadSession {
 
     /// On the rpc road everything goes by RPC because it was asked to: that is no fall-back.
     var fallbacks: [String: Int] {
-        guard road == .localio else { return [:] }
+        guard road != .rpc else { return [:] }
         let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
         return Dictionary(uniqueKeysWithValues: counts)
     }
@@ -139,6 +139,10 @@ final class ClientSession: ClientRoadSession {
     }
 
     func run(_ job: Job) throws(BenchError) -> JobResult {
+        if road == .queue {
+            var driver = QueueDriver(file: file, depth: job.point.depth)
+            return try job.run(&driver, road: road)
+        }
         var driver = try ChannelDriver(client: client, file: file, depth: job.point.depth)
         #if DEBUG
             driver.slowDown(job)
@@ -166,7 +170,7 @@ final class ClientSession: ClientRoadSession {
 }
 
 /// A channel and the file it reads and writes.
-private struct ChannelDriver: RoadDriver, ~Copyable {
+struct ChannelDriver: RoadDriver, ~Copyable {
     private var channel: IOChannel
     private let file: LocalIOFile
     #if DEBUG

@@ -47,3 +47,19 @@ package struct ExportOptions: Sendable {
     }
 }
 
+/// Servers of a run's own.
+enum PrivateServer {
+    static func start(
+        _ choice: ServerChoice, exporting directory: FilePath
+    ) throws(BenchError) -> any NFSServerFixture {
+        switch choice {
+        case .embedded: return try EmbeddedServerProcess(exporting: directory)
+        case .ganesha:
+            if let reason = GaneshaServer.unavailableReason {
+                throw BenchError("--server ganesha: \(reason)")
+            }
+            return try GaneshaServer(exporting: directory)
+        case .url(let url): throw BenchError("\(url): give embedded or ganesha", kind: .usage)
+        }
+    }
+}

@@ -1,6 +1,7 @@
 // The measuring loop of one thread: keep `depth` I/Os in flight, time each, check each.
 internal import CLinux
 internal import Histogram
+internal import Synchronization
 
 /// What one job has to do.
 struct Job: Sendable {
@@ -8,6 +9,8 @@ struct Job: Sendable {
     enum Extent: Sendable {
         /// I/Os are submitted until this monotonic time in nanoseconds.
         case until(UInt64)
+        /// Until somebody else has had enough.
+        case whileOn(JobSwitch)
         /// Every block of the region once, in order.
         case everyBlock
     }
@@ -21,6 +24,14 @@ struct Job: Sendable {
     let pattern: BlockPattern
     let generations: GenerationTable
     let seed: UInt64
+}
+
+/// Ends jobs from another thread.
+final class JobSwitch: Sendable {
+    private let off = Atomic(false)
+
+    var isOn: Bool { !off.load(ordering: .relaxed) }
+    func turnOff() { off.store(true, ordering: .relaxed) }
 }
 
 /// What one job did.
@@ -147,6 +158,7 @@ private struct Loop {
         switch job.extent {
         // At least one, however late the machine let the job start.
         case .until(let end): now < end || !hasStarted
+        case .whileOn(let power): power.isOn
         case .everyBlock: sequence < job.region.count
         }
     }

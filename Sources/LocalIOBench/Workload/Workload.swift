@@ -20,11 +20,14 @@ package enum BenchRoad: String, CaseIterable, Sendable {
     case localio
     /// The same client with locality off: loopback NFS.
     case rpc
+    /// localio through the submission queue and its workers, as writeback goes, instead of the
+    /// caller's own ring.
+    case queue
     /// Of buffered runs: io_uring with O_DIRECT and 16 in flight, whatever the depth.
     case direct
 
     /// Goes through a client of ours.
-    package var isClient: Bool { self == .localio || self == .rpc }
+    package var isClient: Bool { self == .localio || self == .rpc || self == .queue }
     /// What `direct` keeps in flight.
     package static let directDepth = 16
 }

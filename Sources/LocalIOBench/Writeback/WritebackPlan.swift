@@ -49,8 +49,9 @@ struct WritebackPlan: Sendable {
     /// - Throws: a usage error naming the option.
     init(_ arguments: WritebackArguments) throws(BenchError) {
         road = try BenchPlan.list("--road", arguments.road ?? "localio", BenchRoad.self)[0]
-        guard road != .direct else {
-            throw BenchError("--road 'direct': must be of raw, localio, rpc", kind: .usage)
+        guard road != .direct, road != .queue else {
+            throw BenchError(
+                "--road '\(road.rawValue)': must be of raw, localio, rpc", kind: .usage)
         }
         writers = try BenchPlan.integers("--writers", arguments.writers ?? "10", 0...256)[0]
         blockSize = try BenchPlan.size("--bs", arguments.bs ?? "256k")
