@@ -145,12 +145,11 @@ struct InlineCore: ~Copyable {
     // MARK: reaping
 
     mutating func reap(
-        minimum: Int, timeout: Duration?, _ body: (UInt64, Int64) -> Void
+        minimum: Int, deadline: inout Deadline, _ body: (UInt64, Int64) -> Void
     ) -> Int {
         if !isStarted { start() }
-        var deadline: UInt64 = .max
-        if let timeout { deadline = clinux_monotonic_nanoseconds() + nanoseconds(timeout) }
         var total = 0
+        var hasSlept = false
         while true {
             total += takeMessages(body) + takeCompletions(body)
             resubmit()
@@ -158,24 +157,16 @@ struct InlineCore: ~Copyable {
                 flush()
                 return total
             }
-            var remaining: Int64 = -1
-            if deadline != .max {
-                let now = clinux_monotonic_nanoseconds()
-                if now >= deadline {
-                    flush()
-                    return total
-                }
-                remaining = Int64(deadline - now)
+            if hasSlept { deadline.look() }
+            if deadline.isOver {
+                flush()
+                return total
             }
-            if mailbox.prepareToSleep() { sleep(remaining) }
+            if mailbox.prepareToSleep() {
+                sleep(deadline.left)
+                hasSlept = true
+            }
         }
-    }
-
-    private func nanoseconds(_ duration: Duration) -> UInt64 {
-        let (seconds, attoseconds) = duration.components
-        guard seconds >= 0, attoseconds >= 0 else { return 0 }
-        let limited = UInt64(min(seconds, 1_000_000_000))
-        return limited * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
     }
 
     /// Submits what is prepared and sleeps until the ring or the mailbox has something.

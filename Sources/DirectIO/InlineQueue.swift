@@ -36,8 +36,9 @@ package struct InlineQueue: ~Copyable, @unchecked Sendable {
 
     /// Waits for what is in flight, whose memory must live until then.
     deinit {
+        var never = Deadline(nil)
         while unsafe core.pointee.inFlight > 0 {
-            _ = unsafe core.pointee.reap(minimum: 1, timeout: nil) { _, _ in }
+            _ = unsafe core.pointee.reap(minimum: 1, deadline: &never) { _, _ in }
         }
         unsafe core.deinitialize(count: 1)
         unsafe core.deallocate()
@@ -69,7 +70,15 @@ package struct InlineQueue: ~Copyable, @unchecked Sendable {
     package mutating func reap(
         minimum: Int, timeout: Duration? = nil, _ body: (_ token: UInt64, _ result: Int64) -> Void
     ) -> Int {
-        unsafe core.pointee.reap(minimum: minimum, timeout: timeout, body)
+        var deadline = Deadline(timeout)
+        return reap(minimum: minimum, deadline: &deadline, body)
+    }
+
+    /// The same for one of several sleeps until one end.
+    package mutating func reap(
+        minimum: Int, deadline: inout Deadline, _ body: (_ token: UInt64, _ result: Int64) -> Void
+    ) -> Int {
+        unsafe core.pointee.reap(minimum: minimum, deadline: &deadline, body)
     }
 
     /// Tries to cancel the requests with this token; they still complete, with -ECANCELED or

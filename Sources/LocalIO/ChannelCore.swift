@@ -162,27 +162,24 @@ struct ChannelCore: ~Copyable {
         minimum: Int, timeout: Duration?, _ body: (UInt64, Int64) -> Void
     ) -> Int {
         let wanted = min(minimum, inFlight)
-        let deadline = timeout.map { ContinuousClock.now + $0 }
+        var deadline = Deadline(timeout)
         var delivered = 0
-        repeat {
-            var left: Duration? = nil
-            if let deadline {
-                left = deadline - .now
-                if let time = left, time < .zero { left = .zero }
-            }
-            delivered += reapOnce(minimum: wanted - delivered, timeout: left, body)
-            if let left, left <= .zero { break }
-        } while delivered < wanted
-        return delivered
+        while true {
+            delivered += reapOnce(
+                minimum: max(wanted - delivered, 0), deadline: &deadline, body)
+            if delivered >= wanted { return delivered }
+            deadline.look()
+            if deadline.isOver { return delivered }
+        }
     }
 
     private mutating func reapOnce(
-        minimum: Int, timeout: Duration?, _ body: (UInt64, Int64) -> Void
+        minimum: Int, deadline: inout Deadline, _ body: (UInt64, Int64) -> Void
     ) -> Int {
         let events = unsafe events
         var eventCount = 0
         batchStart = 0
-        queue.reap(minimum: max(minimum, 0), timeout: timeout) { token, result in
+        _ = queue.reap(minimum: minimum, deadline: &deadline) { token, result in
             unsafe events[eventCount] = Event(slot: token, result: result)
             eventCount += 1
         }

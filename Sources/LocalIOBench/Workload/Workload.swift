@@ -4,7 +4,13 @@
 package enum AccessPattern: String, CaseIterable, Sendable {
     case read, write, randread, randwrite, randrw
 
-    package var isRandom: Bool { rawValue.hasPrefix("rand") }
+    // Asked for each I/O: by cases, not by names.
+    package var isRandom: Bool {
+        switch self {
+        case .read, .write: false
+        case .randread, .randwrite, .randrw: true
+        }
+    }
     package var writes: Bool { self != .read && self != .randread }
     package var reads: Bool { self != .write && self != .randwrite }
     /// The block size where none is asked for.
