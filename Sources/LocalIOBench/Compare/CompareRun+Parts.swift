@@ -100,7 +100,7 @@ extension CompareRun {
             words.server = plan.server.name
             words.directory = directory.string
             // Each of the four roads has a file.
-            words.size = String(max(plan.fileByteCount / 2 >> 20, 1) << 20)
+            words.size = String(max((plan.fileByteCount / 2) >> 20, 1) << 20)
             words.rounds = String(plan.rounds)
             let slice = max(plan.runtime / plan.rounds, .milliseconds(500))
             words.runtime = "\(slice.nanosecondCount / 1_000_000)ms"
