@@ -139,7 +139,7 @@ work_fio() {
 work_stress() {
     command -v stress-ng >/dev/null || return 77
     for stressor in rename link symlink dentry dir fallocate hdd mmap iomix seek utime chmod \
-        chown access dup fcntl flock filename getdents; do
+        chown access dup fcntl flock filename getdent; do
         timeout -s KILL 120 stress-ng --quiet --"$stressor" 1 --temp-path "$place" --verify \
             --timeout "$(scale 1 10)" > "$scratch/stress.log" 2>&1 || {
             echo "$stressor:"
