@@ -9,18 +9,13 @@ internal import SystemPackage
 package enum BenchCommand {
     /// Measures and reports.
     package static func run(_ arguments: BenchArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try BenchPlan(arguments)
             let output = try ReportFile(plan.output)
             let report = try BenchRun(plan) { progress.show($0) }.run()
             progress.clear()
             try output.write(report.text(plan.format))
             return 0
-        } catch {
-            progress.clear()
-            complain(error.message)
-            return error.exitStatus
         }
     }
 
@@ -70,14 +65,23 @@ package enum BenchCommand {
 
     /// Big writers beside a small file that is fsynced.
     package static func writeback(_ arguments: WritebackArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try WritebackPlan(arguments)
             let output = try ReportFile(plan.output)
             let report = try WritebackRun(plan) { progress.show($0) }.run()
             progress.clear()
             try output.write(plan.isJSON ? report.json.text() + "\n" : report.text)
             return 0
+        }
+    }
+
+    /// Runs a command that shows its progress; the exit status, with one line for an error.
+    static func showingProgress(
+        _ body: (ProgressLine) throws(BenchError) -> Int32
+    ) -> Int32 {
+        let progress = ProgressLine()
+        do throws(BenchError) {
+            return try body(progress)
         } catch {
             progress.clear()
             complain(error.message)

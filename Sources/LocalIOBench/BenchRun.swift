@@ -191,22 +191,20 @@ package final class BenchRun {
         let roads = sessions.filter { !(rawIsOut && $0 is RawSession) }
         var samples: [BenchRoad: [RoundSample]] = [:]
         var fallbacks: [BenchRoad: [String: Int]] = [:]
-        for round in 0..<plan.rounds {
-            for position in roads.indices {
-                let session = roads[(position + round) % roads.count]
-                progress(
-                    "\(number) \(point.title): round \(round + 1)/\(plan.rounds), "
-                        + session.road.rawValue)
-                try session.begin(cold: plan.buffered?.isCold == true)
-                try file?.setPageCache(plan.pageCache)
-                let before = session.fallbacks
-                let totals = try runRound(point, grid, session, round: round)
-                if point.pattern.writes { try tellClients(writer: session) }
-                samples[session.road, default: []].append(totals.sample)
-                for (reason, count) in session.fallbacks where count > before[reason, default: 0] {
-                    fallbacks[session.road, default: [:]][reason, default: 0] +=
-                        count - before[reason, default: 0]
-                }
+        for (round, index) in turns(of: roads.count, rounds: plan.rounds) {
+            let session = roads[index]
+            progress(
+                "\(number) \(point.title): round \(round + 1)/\(plan.rounds), "
+                    + session.road.rawValue)
+            try session.begin(cold: plan.buffered?.isCold == true)
+            try file?.setPageCache(plan.pageCache)
+            let before = session.fallbacks
+            let totals = try runRound(point, grid, session, round: round)
+            if point.pattern.writes { try tellClients(writer: session) }
+            samples[session.road, default: []].append(totals.sample)
+            for (reason, count) in session.fallbacks where count > before[reason, default: 0] {
+                fallbacks[session.road, default: [:]][reason, default: 0] +=
+                    count - before[reason, default: 0]
             }
         }
         progress("\(number) \(point.title): proving that all roads see the same bytes")

@@ -75,7 +75,7 @@ struct CompareSection: Sendable {
                 pageCache: .warm),
             CompareSection(
                 name: "threads", rw: "randread,randwrite", bs: "4k", numjobs: "1,2,4,8,16"),
-            CompareSection(name: "processor", rw: "", bs: ""),
+            processorForm,
         ]
         + MisalignmentPolicyName.allCases.map { policy in
             CompareSection(
@@ -112,6 +112,7 @@ struct CompareSection: Sendable {
 
     /// Only their names count: these have measurements of their own.
     private static let growthForm = CompareSection(name: "growth", rw: "", bs: "")
+    private static let processorForm = CompareSection(name: "processor", rw: "", bs: "")
     private static let mountForm = CompareSection(name: "mount", rw: "", bs: "")
     private static let instructionsForm = CompareSection(name: "instructions", rw: "", bs: "")
     private static let openForm = CompareSection(name: "open", rw: "", bs: "")
@@ -184,6 +185,9 @@ struct ComparePlan: Sendable {
         }
         return words
     }
+
+    /// Of one road in one round.
+    var slice: Duration { runtime / rounds }
 
     /// One section as `localio-bench run` would be told it.
     func plan(_ section: CompareSection, in directory: String) throws(BenchError) -> BenchPlan {

@@ -9,13 +9,12 @@ extension CompareRun {
         progress(prefix + "starting")
         let server = try PrivateServer.start(plan.server, exporting: directory)
         defer { server.stop() }
-        let nanoseconds = plan.runtime.nanosecondCount / UInt64(plan.rounds)
         for point in GrowthPoint.all(quick: plan.isQuick) {
             progress(
                 prefix + "\(point.files) files of \(ByteSize.text(point.fileByteCount))")
             let roads = try GrowthRun(point, directory: directory, url: server.url).run(
                 roads: plan.isQuick ? ["raw", "localio"] : ["raw", "localio", "rpc"],
-                rounds: plan.rounds, slice: .nanoseconds(Int64(nanoseconds)), seed: plan.seed)
+                rounds: plan.rounds, slice: plan.slice, seed: plan.seed)
             report.cells.append(
                 CompareCell(
                     section: "growth", rw: "randread", blockSize: GrowthRun.blockSize,
@@ -25,13 +24,23 @@ extension CompareRun {
         }
     }
 
-    /// A server or agent that does not start must not cost what was measured before.
-    func addOpens(to report: inout CompareReport, _ prefix: String) throws(BenchError) {
+    /// What is missing for one part (a server or agent that does not start, a tool) must not cost
+    /// what was measured before: it becomes a note.
+    private func orNote(
+        _ what: String, in report: inout CompareReport,
+        _ body: (inout CompareReport) throws(BenchError) -> Void
+    ) throws(BenchError) {
         do {
-            report.cells.append(try opens(prefix))
+            try body(&report)
         } catch {
             guard case .failure = error.kind else { throw error }
-            report.notes.append("open was left out: \(error.message)")
+            report.notes.append("\(what) left out: \(error.message)")
+        }
+    }
+
+    func addOpens(to report: inout CompareReport, _ prefix: String) throws(BenchError) {
+        try orNote("open was", in: &report) { report throws(BenchError) in
+            report.cells.append(try opens(prefix))
         }
     }
 
@@ -44,7 +53,6 @@ extension CompareRun {
         defer { stage.close() }
         let each = plan.isQuick ? 200 : 1000
         var rates: [String: [Double]] = [:]
-        var calls: [String: Double] = [:]
         for round in 0..<plan.rounds {
             progress(prefix + "round \(round + 1) of \(plan.rounds)")
             let results = try OpenBench(
@@ -54,7 +62,6 @@ extension CompareRun {
                 let name = result.road == "open(2)" ? "raw" : result.road
                 let microseconds = max(result.openMedian + result.closeMedian, 0.001)
                 rates[name, default: []].append(1e6 / microseconds)
-                calls[name] = result.callsPerOpen
             }
         }
         let roads = ["raw", "localio", "rpc"].compactMap { name in
@@ -64,11 +71,10 @@ extension CompareRun {
             section: "open", rw: "open and close", blockSize: 0, depth: 1, jobs: 1, roads: roads)
     }
 
-    /// fio is a tool beside the product: where it is not, the rest is still worth having.
     func addProcessor(
         in directory: FilePath, to report: inout CompareReport, _ prefix: String
     ) throws(BenchError) {
-        do {
+        try orNote("processor was", in: &report) { report throws(BenchError) in
             progress(prefix + "starting")
             let server = try PrivateServer.start(plan.server, exporting: directory)
             defer { server.stop() }
@@ -78,16 +84,13 @@ extension CompareRun {
             defer { run.close() }
             let progress = progress
             // fio rounds the time that it used to per cents.
-            let slice = max(plan.runtime / plan.rounds, .seconds(1))
+            let slice = max(plan.slice, .seconds(1))
             for access in ProcessorRun.patterns {
                 report.cells.append(
                     try run.run(access, rounds: plan.rounds, slice: slice) { text in
                         progress(prefix + text)
                     })
             }
-        } catch {
-            guard case .failure = error.kind else { throw error }
-            report.notes.append("processor was left out: \(error.message)")
         }
     }
 
@@ -95,21 +98,18 @@ extension CompareRun {
     func addMount(
         in directory: FilePath, to report: inout CompareReport, _ prefix: String
     ) throws(BenchError) {
-        do {
+        try orNote("mount was", in: &report) { report throws(BenchError) in
             var words = MountArguments()
             words.server = plan.server.name
             words.directory = directory.string
             // Each of the four roads has a file.
             words.size = String(max((plan.fileByteCount / 2) >> 20, 1) << 20)
             words.rounds = String(plan.rounds)
-            let slice = max(plan.runtime / plan.rounds, .milliseconds(500))
+            let slice = max(plan.slice, .milliseconds(500))
             words.runtime = "\(slice.nanosecondCount / 1_000_000)ms"
             let progress = progress
             let found = try MountRun(plan: MountPlan(words)) { progress(prefix + $0) }.run()
             report.cells += found.compareCells
-        } catch {
-            guard case .failure = error.kind else { throw error }
-            report.notes.append("mount was left out: \(error.message)")
         }
     }
 
@@ -117,15 +117,12 @@ extension CompareRun {
     func addInstructions(
         to report: inout CompareReport, _ prefix: String
     ) throws(BenchError) {
-        do {
+        try orNote("instructions were", in: &report) { report throws(BenchError) in
             let progress = progress
             let counted = try BenchCommand.count(InstructionsPlan(InstructionsArguments())) {
                 progress(prefix + $0)
             }
             report.instructions = counted.results
-        } catch {
-            guard case .failure = error.kind else { throw error }
-            report.notes.append("instructions were left out: \(error.message)")
         }
     }
 }

@@ -70,8 +70,7 @@ extension BenchCommand {
     /// Runs the comparison, writes its reports, and judges.
     /// - Returns: 1 if a bar was missed.
     package static func compare(_ arguments: CompareArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try ComparePlan(arguments)
             let json = try reportFile(plan.json, "--json")
             let markdown = try reportFile(plan.markdown, "--markdown")
@@ -84,10 +83,6 @@ extension BenchCommand {
             writeAll(report.table, to: STDOUT_FILENO)
             for bar in report.missed { complain("missed: \(bar.text)") }
             return report.missed.isEmpty ? 0 : 1
-        } catch {
-            progress.clear()
-            complain(error.message)
-            return error.exitStatus
         }
     }
 

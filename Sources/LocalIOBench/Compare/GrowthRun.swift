@@ -52,15 +52,12 @@ final class GrowthRun {
         try makeFiles(in: folder.path)
         var results = roads.map { CompareRoad(name: $0, rates: []) }
         var processor = roads.map { _ in [Double]() }
-        for round in 0..<rounds {
-            for turn in roads.indices {
-                try StopFlag.check()
-                let index = (turn + round) % roads.count
-                let seed = mix(seed &+ UInt64(round << 8 + index))
-                let sample = try measure(roads[index], slice, seed)
-                results[index].rates.append(sample.rate)
-                processor[index].append(sample.cpuMicroseconds)
-            }
+        for (round, index) in turns(of: roads.count, rounds: rounds) {
+            try StopFlag.check()
+            let seed = mix(seed &+ UInt64(round << 8 + index))
+            let sample = try measure(roads[index], slice, seed)
+            results[index].rates.append(sample.rate)
+            processor[index].append(sample.cpuMicroseconds)
         }
         for index in roads.indices {
             let median = Spread(results[index].rates).median

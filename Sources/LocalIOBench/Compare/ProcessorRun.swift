@@ -13,7 +13,7 @@ final class ProcessorRun {
 
     private let fio: String
     private let file: BenchFile
-    /// A block as ours are: bytes that compress as well must not make fio's writes dearer.
+    /// Holds a block as ours are, for fio to write: on zram the bytes decide what a write costs.
     private let sample: TemporaryDirectory
     private let grid: BlockGrid
     private let pattern: BlockPattern
@@ -33,7 +33,7 @@ final class ProcessorRun {
         grid = BlockGrid(fileSize: fileByteCount, blockSize: Self.blockSize, misalignment: 0)
         pattern = BlockPattern(seed: seed)
         generations = GenerationTable(blockCount: grid.blockCount)
-        sample = try TemporaryDirectory()
+        sample = try Self.makeSample(pattern)
         let raw = try RawSession(path: file.path, road: .raw)
         let client = try ClientSession(
             road: .localio, url: url, exportRoot: directory, file: file.name, create: false,
@@ -43,22 +43,25 @@ final class ProcessorRun {
             close()
             throw BenchError("localio ran \(client.locality)")
         }
-        try writeSample()
     }
 
-    private var samplePath: String { sample.path.string + "/block" }
+    private static let sampleName = "block"
 
-    private func writeSample() throws(BenchError) {
-        let block = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: Self.blockSize, alignment: 8)
+    private static func makeSample(
+        _ pattern: BlockPattern
+    ) throws(BenchError) -> TemporaryDirectory {
+        let directory = try TemporaryDirectory()
+        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: blockSize, alignment: 8)
         defer { unsafe block.deallocate() }
         unsafe pattern.fill(block, offset: 0, generation: 1)
-        let copy = try PlainFile(path: FilePath(samplePath), create: true)
+        let path = directory.path.appending(sampleName)
+        let copy = try PlainFile(path: path, create: true)
         defer { _ = copy.close() }
         let moved = unsafe copy.write(from: UnsafeRawBufferPointer(block), at: 0)
         guard moved == block.count else {
-            throw .system("cannot write \(samplePath)", errno: Int32(min(moved, -1)))
+            throw .system("cannot write \(path)", errno: Int32(min(moved, -1)))
         }
+        return directory
     }
 
     func close() {
@@ -75,14 +78,12 @@ final class ProcessorRun {
     ) throws(BenchError) -> CompareCell {
         try fill()
         var samples: [String: [(cpu: Double, rate: Double)]] = [:]
-        for round in 0..<rounds {
-            for turn in Self.roads.indices {
-                try StopFlag.check()
-                let road = Self.roads[(turn + round) % Self.roads.count]
-                show("\(access.rawValue): \(road), round \(round + 1) of \(rounds)")
-                try file.setPageCache(.drop)
-                samples[road, default: []].append(try once(road, access, slice, UInt64(round)))
-            }
+        for (round, index) in turns(of: Self.roads.count, rounds: rounds) {
+            try StopFlag.check()
+            let road = Self.roads[index]
+            show("\(access.rawValue): \(road), round \(round + 1) of \(rounds)")
+            try file.setPageCache(.drop)
+            samples[road, default: []].append(try once(road, access, slice, UInt64(round)))
         }
         let roads = Self.roads.compactMap { name in
             samples[name].map { taken in
@@ -97,7 +98,7 @@ final class ProcessorRun {
             depth: Self.depth, jobs: 1, roads: roads)
     }
 
-    /// Every block anew, with bytes that do not compress: fio leaves its own behind.
+    /// Every block anew: fio leaves its own behind.
     private func fill() throws(BenchError) {
         guard let raw = sessions["raw"] else { return }
         _ = try JobRunner.run([job(.write, .everyBlock, 0)], on: raw) { nil }
@@ -123,43 +124,30 @@ final class ProcessorRun {
     private func runFio(
         _ access: AccessPattern, _ slice: Duration
     ) throws(BenchError) -> (cpu: Double, rate: Double) {
+        let words = Fio.words(
+            file: file.path.string, byteCount: grid.blockCount * Self.blockSize,
+            blockSize: Self.blockSize, access: access)
         let output = try ChildProcess.mustRun(
             fio,
-            [
-                "--name=processor", "--filename=\(file.path)", "--size=\(grid.blockCount * 4096)",
-                "--minimal", "--terse-version=3", "--randrepeat=0", "--norandommap", "--thread",
-                "--allow_file_create=0", "--fallocate=none", "--overwrite=1", "--direct=1",
-                "--bs=4k", "--rw=\(access.rawValue)", "--ioengine=io_uring",
-                "--iodepth=\(Self.depth)", "--time_based",
-                "--runtime=\(slice.nanosecondCount / 1_000_000)ms",
-                "--buffer_pattern='\(samplePath)'",
+            words + Fio.words(runtime: slice) + [
+                "--direct=1", "--ioengine=io_uring", "--iodepth=\(Self.depth)",
+                "--buffer_pattern='\(sample.path.appending(Self.sampleName))'",
             ])
         return try Self.figure(output, writes: access.writes)
     }
 
-    /// fio's terse output (version 3, semicolons): KiB and milliseconds of reads from the sixth
-    /// field on, of writes from the 47th; user and system per cent are the 88th and 89th.
+    /// Microseconds of processor time per I/O, and I/Os a second.
     static func figure(
         _ output: String, writes: Bool
     ) throws(BenchError) -> (cpu: Double, rate: Double) {
-        let line = output.split(separator: "\n").first { $0.hasPrefix("3;fio") }
-        let fields = line?.split(separator: ";", omittingEmptySubsequences: false) ?? []
-        func number(_ field: Int) -> Double? {
-            guard fields.count > field else { return nil }
-            let text = fields[field]
-            return Double(text.hasSuffix("%") ? text.dropLast() : text)
+        let figures = try FioFigures(output, writes: writes)
+        guard figures.kibibytes > 0, figures.milliseconds > 0 else {
+            throw BenchError("fio: moved nothing")
         }
-        let first = writes ? 46 : 5
-        guard let kibibytes = number(first), let milliseconds = number(first + 3),
-            let user = number(87), let system = number(88), kibibytes > 0, milliseconds > 0
-        else {
-            let said = output.split(separator: "\n").last.map(String.init) ?? "nothing"
-            throw BenchError("fio: \(said)")
-        }
-        let operations = kibibytes * 1024 / Double(blockSize)
+        let operations = figures.kibibytes * 1024 / Double(blockSize)
         return (
-            cpu: (user + system) / 100 * milliseconds * 1000 / operations,
-            rate: operations / milliseconds * 1000
+            cpu: figures.processorPercent / 100 * figures.milliseconds * 1000 / operations,
+            rate: operations / figures.milliseconds * 1000
         )
     }
 }

@@ -9,7 +9,7 @@ struct Callgrind {
     /// A run is a second or two; one that hangs must not take the caller with it.
     private static let timeLimit = Duration.seconds(120)
 
-    let valgrind: String
+    private let valgrind: String
     let directory: TemporaryDirectory
     private let program: String
 
@@ -47,17 +47,26 @@ struct Callgrind {
         var retries: Int
     }
 
+    /// Where a run's counts go.
+    var output: String { directory.path.string + "/callgrind.out" }
+
+    /// What env(1) is told before a counted program's own words.
+    var words: [String] {
+        [
+            // The same hash tables in each run.
+            "SWIFT_DETERMINISTIC_HASHING=1", valgrind, "--tool=callgrind", "--quiet",
+            "--callgrind-out-file=\(output)",
+        ]
+    }
+
     func count(_ work: InstructionWork) throws(BenchError) -> Count {
-        let output = directory.path.string + "/callgrind.out"
         let log = directory.path.string + "/log"
         Files.remove(output)
         Files.remove(log)
         let child = try ChildProcess(
             "/usr/bin/env",
-            [
-                // The same hash tables in each run.
-                "SWIFT_DETERMINISTIC_HASHING=1", valgrind, "--tool=callgrind", "--quiet",
-                "--callgrind-out-file=\(output)", program, Self.subcommand,
+            words + [
+                program, Self.subcommand,
                 work.path.rawValue, work.url, "--directory", work.directory.string,
                 "--count", String(work.count), "--socket", work.agent.socket ?? "",
                 "--program-port", String(work.agent.programPort ?? 0),

@@ -6,7 +6,6 @@ internal import SystemPackage
 extension Callgrind {
     /// One run of a mount under Valgrind, with as many calls as the work has I/Os.
     func countMount(_ work: InstructionWork) throws(BenchError) -> Count {
-        let output = directory.path.string + "/callgrind.out"
         let copy = directory.path.string + "/localio-mount"
         Files.remove(output)
         if !Files.exists(copy) {
@@ -16,10 +15,7 @@ extension Callgrind {
             "local=agent,agent_socket=\(work.agent.socket ?? ""),"
             + "agent_port=\(work.agent.programPort ?? 0)"
         let mount = try MountProcess("/usr/bin/env") { point in
-            [
-                "SWIFT_DETERMINISTIC_HASHING=1", valgrind, "--tool=callgrind", "--quiet",
-                "--callgrind-out-file=\(output)", copy, "-f", work.url, point, "-o", options,
-            ]
+            words + [copy, "-f", work.url, point, "-o", options]
         }
         defer { mount.remove() }
         try work.call("\(mount.point)/\(InstructionFile.name)")

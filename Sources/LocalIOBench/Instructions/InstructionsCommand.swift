@@ -5,8 +5,7 @@ internal import SystemPackage
 extension BenchCommand {
     /// Counts and reports; 1 if a path takes more than its threshold.
     package static func instructions(_ arguments: InstructionsArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try InstructionsPlan(arguments)
             let output = try ReportFile(plan.output)
             let report = try count(plan) { progress.show($0) }
@@ -14,10 +13,6 @@ extension BenchCommand {
             try output.write(plan.isJSON ? report.json.text() + "\n" : report.text)
             for line in report.complaints { complain(line) }
             return report.complaints.isEmpty ? 0 : 1
-        } catch {
-            progress.clear()
-            complain(error.message)
-            return error.exitStatus
         }
     }
 

@@ -65,12 +65,8 @@ package enum MountCell: String, CaseIterable, Sendable {
 
     /// fio's words for one round on a file that exists with its full size.
     func arguments(file: String, size: Int, runtime: Duration) -> [String] {
-        var words = [
-            "--name=cell", "--filename=\(file)", "--size=\(size)", "--overwrite=1",
-            "--fallocate=none", "--allow_file_create=0", "--minimal", "--terse-version=3",
-            "--randrepeat=0", "--norandommap", "--thread", "--rw=\(access.rawValue)",
-            "--bs=\(blockSize)",
-        ]
+        var words = Fio.words(
+            file: file, byteCount: size, blockSize: blockSize, access: access)
         if !isBuffered { words.append("--direct=1") }
         guard access.isRandom else {
             words.append("--ioengine=psync")
@@ -79,25 +75,14 @@ package enum MountCell: String, CaseIterable, Sendable {
         // Not io_uring: for writes to one file of a FUSE mount it is no queue but one I/O after the
         // other (the kernel knows no parallel direct writes there and hashes them to one worker).
         let engine = isDeep ? ["--ioengine=libaio", "--iodepth=16"] : ["--ioengine=psync"]
-        return words + engine + [
-            "--time_based", "--runtime=\(runtime.nanosecondCount / 1_000_000)ms",
-        ]
+        return words + engine + Fio.words(runtime: runtime)
     }
 
-    /// The figure in fio's terse output (version 3, semicolons), in MiB/s or IOPS.
+    /// The figure in fio's terse output, in MiB/s or IOPS.
     func figure(_ output: String) throws(BenchError) -> Double {
-        let line = output.split(separator: "\n").first { $0.hasPrefix("3;fio") }
-        let fields = line?.split(separator: ";", omittingEmptySubsequences: false) ?? []
-        // Of reads: KiB moved, KiB/s, IOPS from the sixth on; of writes from the 47th.
-        let first = isWrite ? 46 : 5
-        guard fields.count > first + 2, let error = Int(fields[4]),
-            let bandwidth = Double(fields[first + 1]), let rate = Double(fields[first + 2])
-        else {
-            let said = output.split(separator: "\n").last.map(String.init) ?? "nothing"
-            throw BenchError("fio: \(said)")
-        }
-        guard error == 0 else { throw BenchError(errorText(Int32(clamping: error))) }
-        return access.isRandom ? rate : bandwidth / 1024
+        let figures = try FioFigures(output, writes: isWrite)
+        guard figures.error == 0 else { throw BenchError(errorText(figures.error)) }
+        return access.isRandom ? figures.rate : figures.kibibytesPerSecond / 1024
     }
 }
 

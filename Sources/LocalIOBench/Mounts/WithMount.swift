@@ -110,18 +110,13 @@ struct WithMount {
 extension BenchCommand {
     /// Compares mounts and reports; with `check` a missed promise is a failure.
     package static func mount(_ arguments: MountArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try MountPlan(arguments)
             let output = try ReportFile(arguments.output)
             let report = try MountRun(plan: plan, show: { progress.show($0) }).run()
             progress.clear()
             try output.write(arguments.json ? report.json.text() + "\n" : report.text)
             return arguments.check && !report.isMet ? 1 : 0
-        } catch {
-            progress.clear()
-            complain(error.message)
-            return error.exitStatus
         }
     }
 

@@ -2,6 +2,7 @@
 // page cache and the client's are measured by the same calls.
 internal import Glibc
 internal import LocalIO
+internal import NFSTypes
 internal import SystemPackage
 
 /// An open file. Results are bytes (or 0 from `commit`), or a negative errno.
@@ -48,52 +49,41 @@ final class PlainFile: BlockingFile {
     }
 }
 
-/// Bytes, or the negative errno of what was thrown.
-private func outcome(_ body: () throws(LocalIOError) -> Int) -> Int {
-    do throws(LocalIOError) {
-        return try body()
-    } catch { return -Int(error.errno.rawValue) }
+/// An open file of a client, as blocking callers use it.
+protocol BlockingClientFile: AnyObject, Sendable {
+    func readBlocking(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(LocalIOError) -> Int
+    func writeBlocking(
+        from buffer: UnsafeRawBufferPointer, at offset: UInt64
+    ) throws(LocalIOError) -> Int
+    func commitBlocking() throws(LocalIOError)
+    func closeBlocking() throws(LocalIOError)
 }
 
-/// A file of an export, through the client's page cache.
-final class CachedFile: BlockingFile {
-    private let file: BufferedFile
+extension BufferedFile: BlockingClientFile {}
 
-    init(_ file: BufferedFile) { self.file = file }
-
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
-        outcome { () throws(LocalIOError) in
-            try unsafe file.readBlocking(into: buffer, at: offset)
-        }
-    }
-
-    func write(from buffer: UnsafeRawBufferPointer, at offset: UInt64) -> Int {
-        outcome { () throws(LocalIOError) in
-            try unsafe file.writeBlocking(from: buffer, at: offset)
-        }
-    }
-
-    func commit() -> Int {
-        outcome { () throws(LocalIOError) in
-            try file.commitBlocking()
-            return 0
-        }
-    }
-
-    func close() -> Int {
-        outcome { () throws(LocalIOError) in
-            try file.closeBlocking()
-            return 0
-        }
+/// Each call is one I/O, done by its caller where it is aligned.
+extension LocalIOFile: BlockingClientFile {
+    func writeBlocking(
+        from buffer: UnsafeRawBufferPointer, at offset: UInt64
+    ) throws(LocalIOError) -> Int {
+        try unsafe writeBlocking(from: buffer, at: offset, stable: .unstable)
     }
 }
 
-/// A file of an export without the client's page cache: each call is one I/O, done by its caller
-/// where it is aligned.
-final class DirectFile: BlockingFile {
-    private let file: LocalIOFile
+/// A file of an export, through the client's page cache (`BufferedFile`) or without one.
+final class ExportFile<File: BlockingClientFile>: BlockingFile {
+    private let file: File
 
-    init(_ file: LocalIOFile) { self.file = file }
+    init(_ file: File) { self.file = file }
+
+    /// Bytes, or the negative errno of what was thrown.
+    private func outcome(_ body: () throws(LocalIOError) -> Int) -> Int {
+        do throws(LocalIOError) {
+            return try body()
+        } catch { return -Int(error.errno.rawValue) }
+    }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
         outcome { () throws(LocalIOError) in

@@ -105,13 +105,13 @@ final class BufferedSession: ClientRoadSession {
 
     func run(_ job: Job) throws(BenchError) -> JobResult {
         let mine = try open()
-        var driver = BlockingDriver(file: CachedFile(mine), fsyncEvery: fsyncEvery)
+        var driver = BlockingDriver(file: ExportFile(mine), fsyncEvery: fsyncEvery)
         do {
             let result = try job.run(&driver, road: road)
             try finish(mine)
             return result
         } catch {
-            _ = CachedFile(mine).close()
+            _ = ExportFile(mine).close()
             throw error
         }
     }
@@ -136,7 +136,7 @@ final class BufferedSession: ClientRoadSession {
 
     func close() {
         // What matters was committed; a server that has gone cannot be told goodbye.
-        _ = CachedFile(kept).close()
+        _ = ExportFile(kept).close()
         disconnect(removing: created)
     }
 }

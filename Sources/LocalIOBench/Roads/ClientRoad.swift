@@ -33,8 +33,7 @@ extension ClientRoadSession {
     /// On the rpc road everything goes by RPC because it was asked to: that is no fall-back.
     var fallbacks: [String: Int] {
         guard road != .rpc else { return [:] }
-        let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
-        return Dictionary(uniqueKeysWithValues: counts)
+        return client.fallbackCounts
     }
 
     func fileHasChanged() throws(BenchError) {}
@@ -226,5 +225,13 @@ struct ChannelDriver: RoadDriver, ~Copyable {
             channel.reap(minimum: channel.inFlight, timeout: .milliseconds(500)) { _, _ in }
         }
         return channel.inFlight == 0
+    }
+}
+
+extension LocalIOClient {
+    /// I/Os that did not go the local road, by the reason's name.
+    var fallbackCounts: [String: Int] {
+        let counts = statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
+        return Dictionary(uniqueKeysWithValues: counts)
     }
 }

@@ -105,10 +105,7 @@ private final class SoakSession: RoadSession {
         }
     }
 
-    var fallbacks: [String: Int] {
-        let counts = client.statistics().fallbacks.map { ($0.key.rawValue, Int($0.value)) }
-        return Dictionary(uniqueKeysWithValues: counts)
-    }
+    var fallbacks: [String: Int] { client.fallbackCounts }
 
     /// I/Os that have ended.
     var operations: Int {
@@ -128,7 +125,7 @@ private final class SoakSession: RoadSession {
             var driver = QueueDriver(file: file, depth: job.point.depth)
             return try job.run(&driver, road: road)
         case .inline:
-            var driver = BlockingDriver(file: DirectFile(file), fsyncEvery: nil)
+            var driver = BlockingDriver(file: ExportFile(file), fsyncEvery: nil)
             return try job.run(&driver, road: road)
         }
     }
@@ -252,8 +249,7 @@ struct SoakRun {
 extension BenchCommand {
     /// A great many I/Os; 1 if the process grew by more than is allowed.
     package static func soak(_ arguments: SoakArguments) -> Int32 {
-        let progress = ProgressLine()
-        do throws(BenchError) {
+        showingProgress { progress throws(BenchError) in
             let plan = try SoakPlan(arguments)
             let output = try ReportFile(plan.output)
             let report = try SoakRun(plan: plan) { progress.show($0) }.run()
@@ -266,10 +262,6 @@ extension BenchCommand {
                 return 1
             }
             return 0
-        } catch {
-            progress.clear()
-            complain(error.message)
-            return error.exitStatus
         }
     }
 }

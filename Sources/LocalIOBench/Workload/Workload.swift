@@ -103,3 +103,11 @@ package func mix(_ value: UInt64) -> UInt64 {
     word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
     return word ^ (word >> 31)
 }
+
+/// The order in which roads take turns: each round begins with another one, so that none always
+/// follows the same.
+func turns(of count: Int, rounds: Int) -> [(round: Int, index: Int)] {
+    (0..<rounds).flatMap { round in
+        (0..<count).map { (round: round, index: ($0 + round) % count) }
+    }
+}

@@ -98,7 +98,7 @@ final class WritebackStage {
                 path: directory.appending(folder).appending(name), create: true)
         }
         do throws(LocalIOError) {
-            return CachedFile(
+            return ExportFile(
                 try client.openBufferedBlocking(
                     "\(folder)/\(name)", .readWrite, options: [.create]))
         } catch { throw BenchError("cannot open \(folder)/\(name): \(error)") }
