@@ -85,7 +85,11 @@ package final class PageTransfer: @unchecked Sendable {
     }
 
     fileprivate func completed(_ result: Int64) {
-        guard let io, let file, let local, let token else { return }
+        // Taken, not copied: the counts of file and descriptors are shared with other threads, and
+        // the worker that is here has others to tell.
+        guard let io, let file = file.take(), let local = local.take(), let token = token.take()
+        else { return }
+        self.io = nil
         var result = result
         if io.isWrite, result > 0 {
             file.state.localWriteEnded(
@@ -105,7 +109,6 @@ package final class PageTransfer: @unchecked Sendable {
         if result >= 0, !isCutShort {
             file.record(.local, byteCount: Int(result), started: started)
         }
-        clear()
         if isCutShort { return startLong(io, file, .remote(.redriven)) }
         if result < 0,
             Transfer.isMendedByRPC(Int32(truncatingIfNeeded: -result), isWrite: io.isWrite)
