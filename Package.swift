@@ -71,7 +71,8 @@ let package = Package(
         .systemLibrary(
             name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
 
-        .target(name: "CLocalIOFUSE", dependencies: ["CFUSE"], cSettings: gnuSource),
+        .target(
+            name: "CLocalIOFUSE", dependencies: ["CFUSE", "CLinux"], cSettings: gnuSource),
 
         // Locks that sanitizers understand, owned threads, doorbells.
         .target(name: "Threads", dependencies: ["CLinux"], swiftSettings: strict),

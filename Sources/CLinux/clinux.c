@@ -286,6 +286,21 @@ void *clinux_map_memory(size_t byte_count) {
         NULL, byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return address == MAP_FAILED ? NULL : address;
 }
+void *clinux_map_io_memory(size_t byte_count) {
+    enum { HUGE_PAGE = 2 << 20 };
+    if (byte_count < HUGE_PAGE) return clinux_map_memory(byte_count);
+    // Kernels before 6.7 do not begin a mapping at a huge page by themselves.
+    char *mapped = clinux_map_memory(byte_count + HUGE_PAGE);
+    if (mapped == NULL) return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)mapped % HUGE_PAGE) % HUGE_PAGE;
+    size_t used = (byte_count + 4095) / 4096 * 4096;
+    char *address = mapped + before;
+    if (before > 0) munmap(mapped, before);
+    munmap(address + used, HUGE_PAGE - before);
+    // A wish: without huge pages the memory serves as well and costs more per I/O.
+    madvise(address, used, MADV_HUGEPAGE);
+    return address;
+}
 void clinux_unmap_memory(void *address, size_t byte_count) { munmap(address, byte_count); }
 int clinux_lock_memory(void *address, size_t byte_count) {
     return answer(mlock(address, byte_count));

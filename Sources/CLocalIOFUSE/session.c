@@ -1,9 +1,9 @@
 // The session, its pool of receive buffers, and the loop that fills them.
+#include "clinux.h"
 #include "internal.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 // A request's payload follows fuse_in_header (40 bytes) and, for WRITE, fuse_write_in (40
@@ -41,11 +41,9 @@ void clfuse_buffer_counts(clfuse_session *session, uint32_t *used, uint32_t *tot
 
 static bool make_buffers(clfuse_session *session, uint32_t count) {
     session->memory_bytes = (size_t)BUFFER_BYTES * count;
-    session->memory = mmap(
-        NULL, session->memory_bytes, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    session->memory = clinux_map_io_memory(session->memory_bytes);
     session->buffers = calloc(count, sizeof(clfuse_buffer));
-    if (session->memory == MAP_FAILED || !session->buffers) return false;
+    if (!session->memory || !session->buffers) return false;
     session->buffer_count = count;
     for (uint32_t index = 0; index < count; index++) {
         clfuse_buffer *buffer = &session->buffers[index];
@@ -158,9 +156,7 @@ void clfuse_session_close(clfuse_session *session) {
 
 void clfuse_session_destroy(clfuse_session *session) {
     if (session->fuse) fuse_session_destroy(session->fuse);
-    if (session->memory && session->memory != MAP_FAILED) {
-        munmap(session->memory, session->memory_bytes);
-    }
+    if (session->memory) clinux_unmap_memory(session->memory, session->memory_bytes);
     free(session->buffers);
     pthread_cond_destroy(&session->returned);
     pthread_mutex_destroy(&session->lock);

@@ -21,7 +21,7 @@ public struct AlignedBuffer: ~Copyable, @unchecked Sendable {
     public init?(byteCount: Int) {
         guard byteCount > 0, byteCount <= Int.max - 4096 else { return nil }
         let mapped = (byteCount + 4095) / 4096 * 4096
-        guard let address = unsafe clinux_map_memory(mapped) else { return nil }
+        guard let address = unsafe clinux_map_io_memory(mapped) else { return nil }
         unsafe baseAddress = unsafe address
         self.byteCount = byteCount
         bufferIndex = -1
@@ -152,7 +152,7 @@ package final class BufferPool: @unchecked Sendable {
         statistics.isLocked = true
         for (index, sizeClass) in classes.enumerated() {
             let byteCount = sizeClass.byteCount * sizeClass.slabs
-            guard let address = unsafe clinux_map_memory(byteCount) else {
+            guard let address = unsafe clinux_map_io_memory(byteCount) else {
                 unsafe Self.unmap(regions, index)
                 return nil
             }

@@ -22,7 +22,7 @@ package final class PageCache<World: CacheWorld>: @unchecked Sendable {
         self.configuration = configuration
         self.world = world
         memoryByteCount = configuration.frameCount * pageByteCount
-        guard let mapped = unsafe clinux_map_memory(memoryByteCount) else {
+        guard let mapped = unsafe clinux_map_io_memory(memoryByteCount) else {
             throw CacheError(errno: ENOMEM)
         }
         unsafe memory = unsafe mapped

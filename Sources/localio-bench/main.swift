@@ -272,8 +272,8 @@ struct Mounts: ParsableCommand {
     var road: String?
     @Option(
         help: """
-            Of write-1m-buffered, read-1m-buffered, and randread and randwrite with -4k-direct-1 \
-            and -4k-direct-16. Default: all.
+            Of read and write with -1m-buffered and -1m-direct, and randread and randwrite with \
+            -4k-direct-1, -4k-direct-16 and -4k-buffered. Default: all.
             """)
     var cell: String?
     @Option(help: "More -o options for localio-mount.")

@@ -126,6 +126,10 @@ int clinux_eventfd_drain(int fd);
 
 /// Page-aligned, zeroed, private memory; NULL on failure.
 void *clinux_map_memory(size_t byte_count);
+/// The same for what large I/O is done with: huge pages where the system gives them (of 2 MiB or
+/// more), since a direct I/O then has a piece or two for the device instead of one per 4 KiB.
+void *clinux_map_io_memory(size_t byte_count);
+/// Of either kind.
 void clinux_unmap_memory(void *address, size_t byte_count);
 /// mlock; 0 or a negative errno.
 int clinux_lock_memory(void *address, size_t byte_count);

@@ -63,6 +63,22 @@ package enum MountCell: String, CaseIterable, Sendable {
         }
     }
 
+    /// What passthrough_ll with the writeback cache reached beside them, by the same measure; nil
+    /// where it fails. Two mounts compare better across machines than a mount and the file system,
+    /// whose own read-ahead differs.
+    var peerPassthroughShare: Double? {
+        switch self {
+        case .bufferedWrite: 1.7
+        case .bufferedRead: 2.25
+        case .randomRead1: 0.78
+        case .randomRead16: 0.76
+        case .directRead: 0.61
+        case .bufferedRandomRead: 0.66
+        case .bufferedRandomWrite: 0.24
+        case .randomWrite1, .randomWrite16, .directWrite: nil
+        }
+    }
+
     /// fio's words for one round on a file that exists with its full size.
     func arguments(file: String, size: Int, runtime: Duration) -> [String] {
         var words = Fio.words(

@@ -81,8 +81,10 @@ struct MountReport {
         ]
         for (cell, bar, ratio) in bars {
             let verdict = ratio >= bar.factor(cell) ? "met" : "MISSED"
+            let aside = bar == .peers ? besidePassthrough(cell) : nil
             lines.append(
-                "\(cell.title): \(bar.text(cell)): \(decimal(ratio, places: 2)), \(verdict)")
+                "\(cell.title): \(bar.text(cell)): \(decimal(ratio, places: 2)), \(verdict)"
+                    + (aside ?? ""))
         }
         for cell in plan.cells {
             for road in plan.roads {
@@ -91,6 +93,15 @@ struct MountReport {
             }
         }
         return lines + notes
+    }
+
+    /// The same question asked of two mounts: the peers' and ours beside passthrough_ll's.
+    private func besidePassthrough(_ cell: MountCell) -> String? {
+        guard let share = cell.peerPassthroughShare,
+            let ours = ratio(cell, .localio, to: .passthrough)
+        else { return nil }
+        let theirs = decimal(cell.peerShare / share, places: 2)
+        return " (of passthrough_ll: \(decimal(ours, places: 2)), theirs \(theirs))"
     }
 
     private var notes: [String] {

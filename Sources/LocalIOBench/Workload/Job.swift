@@ -64,7 +64,7 @@ private struct SlotMemory: ~Copyable {
         stride = (blockSize + 4095) / 4096 * 4096
         byteCount = stride * slots
         self.blockSize = blockSize
-        guard let address = unsafe clinux_map_memory(byteCount) else {
+        guard let address = unsafe clinux_map_io_memory(byteCount) else {
             throw BenchError(
                 "no memory for \(slots) buffers of \(ByteSize.text(blockSize)); "
                     + "lower --iodepth, --numjobs or --bs")
