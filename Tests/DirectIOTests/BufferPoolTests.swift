@@ -1,5 +1,6 @@
 // Buffers are aligned, bounded, returned, and known to the ring by their index.
 import DirectIO
+import Foundation
 import Glibc
 import Testing
 
@@ -33,6 +34,26 @@ import Testing
             address = UInt(bitPattern: buffer.baseAddress)
             self.buffer = buffer
         }
+    }
+
+    /// Large memory begins at a huge page, can be used to its last byte, and goes as a whole.
+    @Test(arguments: [2 << 20, (2 << 20) + 1, (5 << 20) + 4097])
+    func largeMemoryIsAlignedToHugePagesAndGivenBack(byteCount: Int) throws {
+        func virtualByteCount() throws -> Int {
+            let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+            return try #require(text.split(separator: " ").first.flatMap { Int($0) }) * 4096
+        }
+        var buffer = try makeBuffer(byteCount)
+        #expect(UInt(bitPattern: buffer.baseAddress) % (2 << 20) == 0)
+        buffer.withUnsafeMutableBytes { bytes in
+            #expect(bytes.count == byteCount)
+            bytes[0] = 1
+            bytes[byteCount - 1] = 2
+        }
+        // Other tests start threads meanwhile, but not for 4 GiB; 2 MiB left of each are 8 GiB.
+        let before = try virtualByteCount()
+        for _ in 0..<4000 { _ = try makeBuffer(byteCount) }
+        #expect(try virtualByteCount() - before < 4 << 30)
     }
 
     @Test func buffersAreAlignedAndKnowTheirIndex() throws {
