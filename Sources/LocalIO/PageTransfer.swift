@@ -87,9 +87,9 @@ package final class PageTransfer: @unchecked Sendable {
     fileprivate func completed(_ result: Int64) {
         // Taken, not copied: the counts of file and descriptors are shared with other threads, and
         // the worker that is here has others to tell.
-        guard let io, let file = file.take(), let local = local.take(), let token = token.take()
+        guard let io = io.take(), let file = file.take(), let local = local.take(),
+            let token = token.take()
         else { return }
-        self.io = nil
         var result = result
         if io.isWrite, result > 0 {
             file.state.localWriteEnded(

@@ -81,10 +81,10 @@ struct MountReport {
         ]
         for (cell, bar, ratio) in bars {
             let verdict = ratio >= bar.factor(cell) ? "met" : "MISSED"
-            let aside = bar == .peers ? besidePassthrough(cell) : nil
+            let aside = bar == .peers ? besidePassthrough(cell) : ""
             lines.append(
                 "\(cell.title): \(bar.text(cell)): \(decimal(ratio, places: 2)), \(verdict)"
-                    + (aside ?? ""))
+                    + aside)
         }
         for cell in plan.cells {
             for road in plan.roads {
@@ -96,10 +96,10 @@ struct MountReport {
     }
 
     /// The same question asked of two mounts: the peers' and ours beside passthrough_ll's.
-    private func besidePassthrough(_ cell: MountCell) -> String? {
+    private func besidePassthrough(_ cell: MountCell) -> String {
         guard let share = cell.peerPassthroughShare,
             let ours = ratio(cell, .localio, to: .passthrough)
-        else { return nil }
+        else { return "" }
         let theirs = decimal(cell.peerShare / share, places: 2)
         return " (of passthrough_ll: \(decimal(ours, places: 2)), theirs \(theirs))"
     }

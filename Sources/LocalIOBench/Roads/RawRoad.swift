@@ -141,7 +141,7 @@ private struct BounceMemory: ~Copyable {
         self.unit = unit
         stride = (blockSize + 2 * unit + 4095) / 4096 * 4096
         mapped = stride * slots
-        guard let address = unsafe clinux_map_memory(mapped) else {
+        guard let address = unsafe clinux_map_io_memory(mapped) else {
             throw BenchError("no memory for misaligned reads; lower --iodepth or --bs")
         }
         unsafe self.address = unsafe address
