@@ -182,7 +182,13 @@ extension TransferFile {
     }
 
     private func answeredAttributes() throws(RPCError) -> FileAttributes {
-        if case .local(let local) = route(), let here = localAttributes(local) { return here }
+        // Without a road nothing was written through this open: only what others wrote locally
+        // makes the local file worth opening.
+        if hasRoute || state.isServerBehind, case .local(let local) = route(),
+            let here = localAttributes(local)
+        {
+            return here
+        }
         // A size from before local writes would cut off what they wrote.
         if let error = refreshServer(), !error.isRefusal { throw error }
         return try remoteAttributes()

@@ -101,9 +101,7 @@ extension LocalIOFile {
             kind: kind, offset: offset, address: address, byteCount: byteCount, stable: stable,
             holdsRange: false)
         return await withCheckedContinuation { waiter in
-            Transfer(file: self, request: request, route: route()) { result in
-                waiter.resume(returning: result)
-            }.start()
+            start(request) { waiter.resume(returning: $0) }
         }
     }
 

@@ -59,6 +59,7 @@ public struct IOChannel: ~Copyable {
     public var inFlight: Int { unsafe core.pointee.inFlight }
 
     /// Starts a read into `buffer` from `offset`; it goes out at the next `flush` or `reap`.
+    /// A file's first I/O opens its local file, and waits for that.
     public mutating func submitRead(
         _ file: LocalIOFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64,
         token: UInt64

@@ -188,7 +188,9 @@ final class Lease: Sendable {
         case .revoked(.all): revoke(client, "the agent revoked it")
         case .revoked(.export(let number)):
             revokeSome(client, "export \(number)") { file in
-                if case .local(let local) = file.route() { return local.ticket?.exportID == number }
+                if case .local(let local) = file.currentRoute {
+                    return local.ticket?.exportID == number
+                }
                 return false
             }
         case .revoked(.handle(let handle)):

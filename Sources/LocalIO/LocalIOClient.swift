@@ -154,12 +154,11 @@ public final class LocalIOClient: Sendable {
                 "\(path): open \(isBuffered ? "unbuffered" : "buffered") in this client; close "
                     + "it first, or open it the same way")
         }
-        let (route, revocations) = localRoute(of: found, access: access)
         let file = LocalIOFile(
-            client: self, state: state, path: path, resolvedPath: found.resolvedPath,
-            access: access, route: route)
+            client: self, state: state, path: path, found: found, access: access)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
-        hold(file, revocations)
+        // The threads that write pages back must not wait for the agent: before there are any.
+        if isBuffered { _ = file.route() }
         if options.contains(.truncate) { try file.truncateBlocking(to: 0) }
         return file
     }
@@ -175,34 +174,40 @@ public final class LocalIOClient: Sendable {
     }
 
     /// Opens a file that the caller has found at the server itself; metadata programs such as
-    /// the mount know files by their handles. Blocks while the agent is asked.
+    /// the mount know files by their handles. Asks nobody and does not wait.
     ///
     /// - Parameters:
     ///   - attributes, granted: what the server has just said about the file and this caller.
-    ///   - path: below the export, without symbolic links; a stale one costs the local road,
-    ///     never the wrong file.
+    ///   - whereabouts: says at any time, on any thread, the file's path below the export without
+    ///     symbolic links; a stale one costs the local road, never the wrong file.
     ///   - credentials: who the file's RPC calls are made as.
-    package func openBlocking(
-        handle: FileHandle, attributes: FileAttributes, granted: AccessRights, path: String,
-        access: AccessMode, credentials: Credentials
+    package func open(
+        handle: FileHandle, attributes: FileAttributes, granted: AccessRights,
+        access: AccessMode, credentials: Credentials, whereabouts: @escaping @Sendable () -> String
     ) throws(LocalIOError) -> LocalIOFile {
         try checkOpen()
+        let path = whereabouts()
         let found = FoundFile(
             handle: handle, attributes: attributes, granted: granted, resolvedPath: path)
         guard let state = files.opened(handle, isBuffered: false) else {
             throw LocalIOError(.usage, errno: EBUSY, "\(path): open buffered in this client")
         }
-        let (route, revocations) = localRoute(of: found, access: access)
         let file = LocalIOFile(
-            client: self, state: state, path: path, resolvedPath: path, access: access,
-            route: route, credentials: credentials)
+            client: self, state: state, path: path, found: found, access: access,
+            credentials: credentials, whereabouts: whereabouts)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
-        hold(file, revocations)
         return file
     }
 
-    /// The road of a file that has just been found at the server, and the lease's count of
-    /// revocations before it was opened.
+    /// Gives a file its first road; waits while the agent is asked.
+    func openRoad(of file: LocalIOFile, found: FoundFile) {
+        let (route, revocations) = localRoute(of: found, access: file.access)
+        file.setRoute(route)
+        hold(file, revocations)
+    }
+
+    /// The road of a file that was found at the server, and the lease's count of revocations
+    /// before it was opened.
     private func localRoute(
         of found: FoundFile, access: AccessMode
     ) -> (route: Route, revocations: UInt64) {
@@ -233,7 +238,8 @@ public final class LocalIOClient: Sendable {
 
     /// After a file got its road: the lease may have gone meanwhile, or may give one later.
     private func hold(_ file: LocalIOFile, _ revocations: UInt64) {
-        switch file.route() {
+        switch file.currentRoute {
+        case nil: break
         case .local:
             if !lease.stillHolds(revocations) { file.setRoute(.remote(.leaseRevoked)) }
         case .remote(let reason):
@@ -241,9 +247,12 @@ public final class LocalIOClient: Sendable {
         }
     }
 
-    /// Sends new I/O on these files by RPC.
+    /// Sends new I/O on these files by RPC. A file without a road yet has nothing to give back;
+    /// its first I/O asks for what there is then.
     func revokeLocalFiles(where isMeant: (LocalIOFile) -> Bool) {
-        for file in currentFiles() where isMeant(file) { file.setRoute(.remote(.leaseRevoked)) }
+        for file in currentFiles() where file.currentRoute != nil && isMeant(file) {
+            file.setRoute(.remote(.leaseRevoked))
+        }
     }
 
     /// Opens the local road of open files that have none; called by the lease's thread.
@@ -251,18 +260,16 @@ public final class LocalIOClient: Sendable {
     func reopenLocalFiles() -> Bool {
         var isDone = true
         for file in currentFiles() {
-            guard case .remote = file.route() else { continue }
+            guard case .remote = file.currentRoute else { continue }
             let walk = PathWalk(session: session, credentials: file.credentials)
             do throws(LocalIOError) {
                 let found = try walk.find(
                     handle: file.handle, resolvedPath: file.resolvedPath, access: file.access)
-                let (route, revocations) = localRoute(of: found, access: file.access)
-                file.setRoute(route)
-                hold(file, revocations)
+                openRoad(of: file, found: found)
             } catch {
                 logger.debug("\(file.path) stays on RPC: \(error)")
             }
-            if case .remote(let reason) = file.route(), reason.mayPass { isDone = false }
+            if case .remote(let reason) = file.currentRoute, reason.mayPass { isDone = false }
         }
         return isDone
     }

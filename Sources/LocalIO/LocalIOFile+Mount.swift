@@ -59,18 +59,41 @@ extension LocalIOFile {
         let request = unsafe Transfer.Request(
             kind: kind, offset: offset, address: address, byteCount: byteCount,
             stable: .unstable, holdsRange: false)
-        Transfer(file: self, request: request, route: route(), completion: completion).start()
+        start(request, completion)
     }
 
-    /// Whether aligned I/O goes the local road now.
+    /// Starts a transfer without waiting: the file's first one on a control thread, which opens
+    /// the local file.
+    func start(_ request: Transfer.Request, _ completion: @escaping @Sendable (Int64) -> Void) {
+        if let route = currentRoute {
+            return Transfer(
+                file: self, request: request, route: route, completion: completion
+            ).start()
+        }
+        let isAccepted = client.lane.submit {
+            Transfer(
+                file: self, request: request, route: self.route(), completion: completion
+            ).start()
+        }
+        if !isAccepted { completion(-Int64(EBADF)) }
+    }
+
+    /// Whether aligned I/O goes the local road now; false before the first I/O.
     package var isLocal: Bool {
-        if case .local = route() { return true }
+        if case .local = currentRoute { return true }
         return false
     }
 
-    /// The attributes by statx(2), which no server's cache stands before; nil on the RPC road.
+    /// Whether aligned I/O goes by RPC now; false before the first I/O.
+    package var isRemote: Bool {
+        if case .remote = currentRoute { return true }
+        return false
+    }
+
+    /// The attributes by statx(2), which no server's cache stands before; nil on the RPC road
+    /// and before the first I/O.
     package var localAttributes: FileAttributes? {
-        guard case .local(let local) = route(), let status = local.status() else { return nil }
+        guard case .local(let local) = currentRoute, let status = local.status() else { return nil }
         return FileAttributes(status)
     }
 
@@ -128,24 +151,6 @@ extension LocalIOClient {
             } catch {
                 throw LocalIOError(rpc: error, doing: "change of size to \(size) bytes")
             }
-        }
-    }
-
-    /// `openBlocking` of a found file for async callers.
-    package func open(
-        handle: FileHandle, attributes: FileAttributes, granted: AccessRights, path: String,
-        access: AccessMode, credentials: Credentials
-    ) async throws(LocalIOError) -> LocalIOFile {
-        // Without a local road nothing waits: no control thread is needed.
-        if case .remote = locality {
-            return try openBlocking(
-                handle: handle, attributes: attributes, granted: granted, path: path,
-                access: access, credentials: credentials)
-        }
-        return try await lane.run { () throws(LocalIOError) in
-            try self.openBlocking(
-                handle: handle, attributes: attributes, granted: granted, path: path,
-                access: access, credentials: credentials)
         }
     }
 

@@ -7,6 +7,7 @@ package import NFSClient
 package import NFSTypes
 
 extension LocalIOFile: TransferFile {
+    package var hasRoute: Bool { currentRoute != nil }
     package var misalignment: MisalignmentPolicy { client.configuration.misalignment }
     package var budget: UncommittedBudget { client.budget }
     package var logger: Logger { client.logger }

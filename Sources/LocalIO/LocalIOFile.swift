@@ -17,6 +17,9 @@ package enum Route: Sendable {
 /// Any thread may use it, and many at once. Reads and writes that overlap in time and range have
 /// no order among them, as with pread(2) and pwrite(2). Offsets and lengths are bytes.
 /// Close it: a file that is dropped instead commits nothing.
+///
+/// Its local file is opened by its first I/O, not by `open` (Linux: fs/nfs/localio.c,
+/// nfs_local_open_fh): what is only opened and closed costs no more than by RPC.
 public final class LocalIOFile: Sendable {
     /// The path below the export, as it was opened.
     public let path: String
@@ -25,29 +28,38 @@ public final class LocalIOFile: Sendable {
     package let credentials: Credentials?
     let client: LocalIOClient
     package let state: FileState
-    /// The path with symbolic links resolved, for opening it locally again.
-    let resolvedPath: String
-    private let road: Lock<Route>
+    /// The path below the export without symbolic links, as far as it is known by now: where the
+    /// local file is looked for.
+    var resolvedPath: String { whereabouts() }
+    private let whereabouts: @Sendable () -> String
+    /// nil until the first I/O asks for it.
+    private let road = Lock<Route?>(nil)
     private let roadChanges = Atomic<UInt64>(0)
+    /// What the server said at the open; the first I/O takes it.
+    private let found: Lock<FoundFile?>
+    // Held while the agent is asked, which a Lock must never be.
+    private let opening = Semaphore(1)
     private let isClosed = Atomic<Bool>(false)
 
     init(
-        client: LocalIOClient, state: FileState, path: String, resolvedPath: String,
-        access: AccessMode, route: Route, credentials: Credentials? = nil
+        client: LocalIOClient, state: FileState, path: String, found: FoundFile,
+        access: AccessMode, credentials: Credentials? = nil,
+        whereabouts: (@Sendable () -> String)? = nil
     ) {
         self.client = client
         self.state = state
         self.path = path
-        self.resolvedPath = resolvedPath
+        self.whereabouts = whereabouts ?? { found.resolvedPath }
         self.access = access
         self.credentials = credentials
-        road = Lock(route)
+        self.found = Lock(found)
     }
 
     /// The server's handle of the file.
     public var handle: FileHandle { state.handle }
 
     /// Where the next aligned I/O goes: `nil` is the local road, else the reason against it.
+    /// Before the first I/O this opens the local file, and waits for the agent as that would.
     public var fallbackReason: FallbackReason? {
         switch route() {
         case .local: nil
@@ -55,11 +67,32 @@ public final class LocalIOFile: Sendable {
         }
     }
 
-    package func route() -> Route { road.withLock { $0 } }
+    /// Where a segment goes right now. Opens the local file if nothing has before, and then waits
+    /// for the agent: not for a thread that others need while `currentRoute` is nil.
+    package func route() -> Route { currentRoute ?? openRoad() }
 
-    /// New I/O takes this road from now on; what is in flight ends on its own.
+    /// The same, or nil as long as no I/O has asked for it. Never waits.
+    package var currentRoute: Route? { road.withLock { $0 } }
+
+    @inline(never)
+    private func openRoad() -> Route {
+        opening.wait()
+        defer { opening.signal() }
+        // A second thread comes here when the first has been served, and a closed file never.
+        guard currentRoute == nil, var found = found.withLock({ $0.take() }) else {
+            return currentRoute ?? .remote(.leaseRevoked)
+        }
+        found.resolvedPath = resolvedPath
+        client.openRoad(of: self, found: found)
+        return currentRoute ?? .remote(.leaseRevoked)
+    }
+
+    /// New I/O takes this road from now on; what is in flight ends on its own. A closed file gets
+    /// no local file any more: nobody would give it back.
     package func setRoute(_ route: Route) {
-        road.withLock { $0 = route }
+        road.withLock { road in
+            road = isClosed.load(ordering: .acquiring) ? .remote(.leaseRevoked) : route
+        }
         roadChanges.add(1, ordering: .releasing)
     }
 
@@ -107,6 +140,8 @@ public final class LocalIOFile: Sendable {
     ) throws(LocalIOError) -> UInt64 {
         try checkOpen()
         try checkWritable("append")
+        // The local file knows its size even where the server's cache does not.
+        _ = route()
         let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
         defer { state.ranges.release(token) }
         let size = try attributesBlocking().size

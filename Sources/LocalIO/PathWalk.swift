@@ -10,7 +10,7 @@ struct FoundFile: Sendable {
     let attributes: FileAttributes
     let granted: AccessRights
     /// The path below the export without symbolic links.
-    let resolvedPath: String
+    var resolvedPath: String
 }
 
 /// Walks paths of one export. Blocks on RPC.

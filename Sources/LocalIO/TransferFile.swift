@@ -20,8 +20,11 @@ package protocol TransferFile: AnyObject, Sendable {
     var budget: UncommittedBudget { get }
     var logger: Logger { get }
 
-    /// Where a segment goes right now.
+    /// Where a segment goes right now. Waits if no I/O has asked before: whoever starts one sees
+    /// to it.
     func route() -> Route
+    /// Whether that is known, so that asking does not wait.
+    var hasRoute: Bool { get }
     /// New I/O takes this road from now on; what is in flight ends on its own.
     func setRoute(_ route: Route)
 
@@ -77,6 +80,7 @@ package protocol TransferFile: AnyObject, Sendable {
 }
 
 extension TransferFile {
+    package var hasRoute: Bool { true }
     package var sharesPages: Bool { false }
     package func countCachedRead() {}
 }

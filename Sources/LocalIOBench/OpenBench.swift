@@ -43,9 +43,11 @@ package struct OpenResult: Sendable {
     package var openMedian: Double
     package var open99: Double
     package var closeMedian: Double
+    /// Open, one read of 4 KiB and close together: by the local road this asks the agent.
+    package var readMedian: Double
     /// RPC calls that one open and close made; heartbeats (NULL) belong to no open.
     package var callsPerOpen: Double
-    /// Opens whose I/O would go by RPC.
+    /// Opens, of those with a read, whose I/O goes by RPC.
     package var remoteOpens: Int
     package var before: ProcessUse
     package var after: ProcessUse
@@ -94,6 +96,7 @@ package struct ProcessUse: Sendable {
 package struct OpenBench {
     /// Distinct files; more opens than that go round.
     private static let fileLimit = 500
+    static let readByteCount = 4096
     private let url: String
     private let directory: FilePath?
     private let count: Int
@@ -122,13 +125,17 @@ package struct OpenBench {
     private func makeFiles(_ client: LocalIOClient) throws(BenchError) -> [String] {
         let folder = "localio-bench-" + String(UInt64.random(in: 0...UInt64.max), radix: 16)
         var names: [String] = []
+        let block = try Block()
         do {
             _ = try client.session.performBlocking(
                 .makeDirectory(client.session.root, folder, SetAttributes(mode: 0o755)))
             for number in 0..<min(count, Self.fileLimit) {
                 let name = "\(folder)/\(number)"
                 names.append(name)
-                try client.openBlocking(name, .readWrite, options: [.create]).closeBlocking()
+                let file = try client.openBlocking(name, .readWrite, options: [.create])
+                _ = try unsafe file.writeBlocking(
+                    from: UnsafeRawBufferPointer(block.memory), at: 0)
+                try file.closeBlocking()
             }
             return names
         } catch {
@@ -156,15 +163,19 @@ package struct OpenBench {
         _ directory: FilePath, _ names: [String]
     ) throws(BenchError) -> OpenResult {
         let paths = names.map { directory.appending($0).string }
-        return try measure("open(2)", "O_DIRECT") { index throws(BenchError) in
+        let block = try Block()
+        return try measure("open(2)", "O_DIRECT") { (index, reads) throws(BenchError) in
             let start = monotonicNanoseconds()
             let path = paths[index % paths.count]
             let descriptor = unsafe open(path, O_RDWR | O_CLOEXEC | Descriptor.directFlag)
             let opened = monotonicNanoseconds()
             guard descriptor >= 0 else { throw .system("cannot open \(path)", errno: errno) }
-            close(descriptor)
-            return Times(
-                open: opened - start, close: monotonicNanoseconds() - opened, isRemote: false)
+            defer { close(descriptor) }
+            let memory = unsafe block.memory
+            if reads, unsafe pread(descriptor, memory.baseAddress, memory.count, 0) < 0 {
+                throw .system("cannot read \(path)", errno: errno)
+            }
+            return Times(start: start, opened: opened, isRemote: false)
         }
     }
 
@@ -173,58 +184,92 @@ package struct OpenBench {
     ) throws(BenchError) -> OpenResult {
         let client = try ClientSession.connect(url, locality: locality, agent: agent)
         defer { client.closeBlocking() }
-        func one(_ index: Int) throws(BenchError) -> Times {
+        let block = try Block()
+        func one(_ index: Int, reads: Bool) throws(BenchError) -> Times {
             let name = names[index % names.count]
             do throws(LocalIOError) {
                 let start = monotonicNanoseconds()
                 let file = try client.openBlocking(name, .readWrite)
-                let opened = monotonicNanoseconds()
-                let isRemote = file.fallbackReason != nil
+                var times = Times(start: start, opened: monotonicNanoseconds(), isRemote: false)
+                if reads {
+                    _ = try unsafe file.readBlocking(into: block.memory, at: 0)
+                    times.isRemote = file.fallbackReason != nil
+                }
                 try file.closeBlocking()
-                return Times(
-                    open: opened - start, close: monotonicNanoseconds() - opened,
-                    isRemote: isRemote)
+                return times
             } catch {
                 throw BenchError("\(road): cannot open \(name): \(error)")
             }
         }
         // What is made once, at the first opens, is not what an open leaves behind.
-        for index in 0..<min(names.count, 100) { _ = try one(index) }
+        for index in 0..<min(names.count, 100) { _ = try one(index, reads: true) }
         let before = client.session.statistics
-        var result = try measure(road, ClientSession.text(client.locality), one)
-        let after = client.session.statistics
+        var after = before
+        var result = try measure(road, ClientSession.text(client.locality), one) {
+            after = client.session.statistics
+        }
         let calls = (after.calls - after.nullCalls) - (before.calls - before.nullCalls)
         result.callsPerOpen = Double(calls) / Double(count)
         return result
     }
 
     private struct Times {
-        var open: UInt64
-        var close: UInt64
+        var start: UInt64
+        var opened: UInt64
         var isRemote: Bool
     }
 
+    /// A block to read into.
+    private struct Block: ~Copyable {
+        let buffer: AlignedBuffer
+
+        init() throws(BenchError) {
+            guard let buffer = AlignedBuffer(byteCount: OpenBench.readByteCount) else {
+                throw BenchError("no memory for a block of \(OpenBench.readByteCount) bytes")
+            }
+            self.buffer = buffer
+        }
+
+        var memory: UnsafeMutableRawBufferPointer {
+            unsafe UnsafeMutableRawBufferPointer(
+                start: buffer.baseAddress, count: OpenBench.readByteCount)
+        }
+    }
+
+    /// Opens and closes `count` times, then as often with a read between.
+    ///
+    /// - Parameter afterOpens: called between the two.
     private func measure(
-        _ road: String, _ locality: String, _ body: (Int) throws(BenchError) -> Times
+        _ road: String, _ locality: String,
+        _ body: (_ index: Int, _ reads: Bool) throws(BenchError) -> Times,
+        afterOpens: () -> Void = {}
     ) throws(BenchError) -> OpenResult {
         var opens: [UInt64] = []
         var closes: [UInt64] = []
         opens.reserveCapacity(count)
         closes.reserveCapacity(count)
-        var remote = 0
         let before = ProcessUse.now()
         for index in 0..<count {
             try StopFlag.check()
-            let times = try body(index)
-            opens.append(times.open)
-            closes.append(times.close)
+            let times = try body(index, false)
+            closes.append(monotonicNanoseconds() - times.opened)
+            opens.append(times.opened - times.start)
+        }
+        afterOpens()
+        var wholes: [UInt64] = []
+        var remote = 0
+        for index in 0..<count {
+            try StopFlag.check()
+            let times = try body(index, true)
+            wholes.append(monotonicNanoseconds() - times.start)
             if times.isRemote { remote += 1 }
         }
         let after = ProcessUse.now()
         return OpenResult(
             road: road, locality: locality, openMedian: Self.microseconds(opens, 0.5),
             open99: Self.microseconds(opens, 0.99), closeMedian: Self.microseconds(closes, 0.5),
-            callsPerOpen: 0, remoteOpens: remote, before: before, after: after)
+            readMedian: Self.microseconds(wholes, 0.5), callsPerOpen: 0, remoteOpens: remote,
+            before: before, after: after)
     }
 
     private static func microseconds(_ values: [UInt64], _ quantile: Double) -> Double {

@@ -47,8 +47,8 @@ extension OpenBench {
     static func table(_ results: [OpenResult]) -> String {
         var rows = [
             [
-                "road", "open µs", "p99", "close µs", "RPC/open", "by RPC", "descriptors", "MiB",
-                "how",
+                "road", "open µs", "p99", "close µs", "with a read µs", "RPC/open", "by RPC",
+                "descriptors", "MiB", "how",
             ]
         ]
         for result in results {
@@ -58,6 +58,7 @@ extension OpenBench {
             rows.append([
                 result.road, decimal(result.openMedian, places: 1),
                 decimal(result.open99, places: 1), decimal(result.closeMedian, places: 1),
+                decimal(result.readMedian, places: 1),
                 decimal(result.callsPerOpen, places: 2), String(result.remoteOpens),
                 "\(result.before.descriptors) -> \(result.after.descriptors)",
                 "\(mebibytes(result.before)) -> \(mebibytes(result.after))", result.locality,

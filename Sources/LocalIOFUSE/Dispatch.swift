@@ -194,7 +194,7 @@ extension MountCore {
             }
         default:
             run(operation) { (core, request) async throws(MountError) in
-                try core.seek(request, open, offset: offset, whence: flags)
+                try await core.seek(request, open, offset: offset, whence: flags)
             }
         }
     }

@@ -98,7 +98,7 @@ extension MountCore {
                 transferRemotely(operation, data, file, offset)
                 return true
             }
-        } else if !file.isLocal {
+        } else if file.isRemote {
             transferRemotely(operation, data, file, offset)
             return true
         }

@@ -44,7 +44,7 @@ extension MountCore {
         // The kernel's writeback cache reads the rest of a page that is written in part.
         let access: AccessMode =
             !canWrite ? .readOnly : reply.granted.contains(.read) ? .readWrite : .writeOnly
-        let file = try await openFile(
+        let file = try openFile(
             node, attributes, reply.granted, access, request.credentials)
         let number = KernelReference.retain(file)
         if !request.opened(file: number, flags: openFlags) { await abandon(number) }
@@ -82,11 +82,11 @@ extension MountCore {
     private func openFile(
         _ node: Node, _ attributes: FileAttributes, _ granted: AccessRights,
         _ access: AccessMode, _ credentials: Credentials
-    ) async throws(MountError) -> OpenFile {
+    ) throws(MountError) -> OpenFile {
         do throws(LocalIOError) {
-            let file = try await client.open(
-                handle: node.handle, attributes: attributes, granted: granted, path: node.path,
-                access: access, credentials: credentials)
+            let file = try client.open(
+                handle: node.handle, attributes: attributes, granted: granted, access: access,
+                credentials: credentials, whereabouts: { node.path })
             let open = OpenFile(node: node, file: file)
             nodes.opened(open)
             return open
@@ -113,7 +113,7 @@ extension MountCore {
         do throws(MountError) {
             let canWrite = flags & O_ACCMODE != O_RDONLY
             // Who makes a file may use this descriptor of it whatever its mode says.
-            let file = try await openFile(
+            let file = try openFile(
                 node, attributes, [.read, .modify, .extend], canWrite ? .readWrite : .readOnly,
                 request.credentials)
             let number = KernelReference.retain(file)
@@ -231,27 +231,35 @@ extension MountCore {
         _ request: Request, _ open: OpenFile, mode: Int32, offset: Int64, byteCount: Int64
     ) async throws(MountError) {
         open.node.noteWrite()
-        let errno = await withCheckedContinuation { waiter in
-            let isAccepted = client.submitControl {
-                waiter.resume(
-                    returning: open.file.allocateBlocking(
-                        mode: mode, offset: offset, byteCount: byteCount))
-            }
-            if !isAccepted { waiter.resume(returning: EIO) }
+        let errno = await onControlThread {
+            open.file.allocateBlocking(mode: mode, offset: offset, byteCount: byteCount)
         }
         // 0 is an answer like any other.
-        request.fail(errno)
+        request.fail(errno ?? EIO)
+    }
+
+    /// Runs what may wait for the local file to be opened; nil if the client is closed.
+    private func onControlThread<Value: Sendable>(
+        _ body: @escaping @Sendable () -> Value
+    ) async -> Value? {
+        await withCheckedContinuation { waiter in
+            let isAccepted = client.submitControl { waiter.resume(returning: body()) }
+            if !isAccepted { waiter.resume(returning: nil) }
+        }
     }
 
     func seek(
         _ request: Request, _ open: OpenFile, offset: Int64, whence: Int32
-    ) throws(MountError) {
+    ) async throws(MountError) {
         // The kernel asks without writing its dirty pages back first: with them in its cache
         // the file's own holes are not the truth, and ENOSYS has it take the file as all data.
         guard !configuration.writebackCache || configuration.directIO else {
             throw MountError(ENOSYS)
         }
-        let found = open.file.seekLocal(offset: offset, whence: whence)
+        let found = await onControlThread {
+            open.file.seekLocal(offset: offset, whence: whence)
+        }
+        guard let found else { throw MountError(EIO) }
         guard found >= 0 else {
             throw MountError(found == -Int64(EOPNOTSUPP) ? ENOSYS : Int32(-found))
         }

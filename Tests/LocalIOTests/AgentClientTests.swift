@@ -186,6 +186,7 @@ import Threads
         let client = try here.connect()
         let one = try client.openBlocking("one", .readWrite, options: [.create])
         let two = try client.openBlocking("two", .readWrite, options: [.create])
+        #expect(one.fallbackReason == nil && two.fallbackReason == nil)
         let revocations: [AgentRevocation] = [.handle(one.handle), .export(7), .all]
         for revocation in revocations {
             here.agent.change { $0.refusal = .serverDenied }

@@ -40,19 +40,20 @@ extension CompareRun {
 
     func addOpens(to report: inout CompareReport, _ prefix: String) throws(BenchError) {
         try orNote("open was", in: &report) { report throws(BenchError) in
-            report.cells.append(try opens(prefix))
+            report.cells.append(contentsOf: try opens(prefix))
         }
     }
 
     /// Opens on three roads that take turns, a few hundred on each at a time.
-    private func opens(_ prefix: String) throws(BenchError) -> CompareCell {
+    private func opens(_ prefix: String) throws(BenchError) -> [CompareCell] {
         progress(prefix + "starting")
         var arguments = OpenArguments()
         arguments.server = plan.server.name
         let stage = try OpenStage(arguments)
         defer { stage.close() }
         let each = plan.isQuick ? 200 : 1000
-        var rates: [String: [Double]] = [:]
+        var bare: [String: [Double]] = [:]
+        var reading: [String: [Double]] = [:]
         for round in 0..<plan.rounds {
             progress(prefix + "round \(round + 1) of \(plan.rounds)")
             let results = try OpenBench(
@@ -61,14 +62,21 @@ extension CompareRun {
             for result in results {
                 let name = result.road == "open(2)" ? "raw" : result.road
                 let microseconds = max(result.openMedian + result.closeMedian, 0.001)
-                rates[name, default: []].append(1e6 / microseconds)
+                bare[name, default: []].append(1e6 / microseconds)
+                reading[name, default: []].append(1e6 / max(result.readMedian, 0.001))
             }
         }
-        let roads = ["raw", "localio", "rpc"].compactMap { name in
-            rates[name].map { CompareRoad(name: name, rates: $0) }
+        func cell(_ title: String, _ blockSize: Int, _ rates: [String: [Double]]) -> CompareCell {
+            let roads = ["raw", "localio", "rpc"].compactMap { name in
+                rates[name].map { CompareRoad(name: name, rates: $0) }
+            }
+            return CompareCell(
+                section: "open", rw: title, blockSize: blockSize, depth: 1, jobs: 1, roads: roads)
         }
-        return CompareCell(
-            section: "open", rw: "open and close", blockSize: 0, depth: 1, jobs: 1, roads: roads)
+        return [
+            cell("open and close", 0, bare),
+            cell("open, read and close", OpenBench.readByteCount, reading),
+        ]
     }
 
     func addProcessor(
