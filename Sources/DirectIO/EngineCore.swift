@@ -31,6 +31,9 @@ struct CancelWish {
 @safe
 struct QueueState: @unchecked Sendable {
     static let wishCapacity = 32
+    /// Requests that a worker takes at a time where the submission does the whole I/O: measured,
+    /// with twice as many waiting before another worker is woken (Benchmarks/NOTES.md).
+    static let share = 4
 
     /// A ring of `capacity` places, `count` in use from `head` on.
     let requests: UnsafeMutablePointer<Request>
@@ -87,6 +90,9 @@ struct QueueState: @unchecked Sendable {
         return request
     }
 
+    /// What one of several workers may take of what waits.
+    var fairShare: Int { min((count + 1) / 2, Self.share) }
+
     /// A sleeper to wake for what waits in the queue, or -1. Another worker is woken only if
     /// nobody awake has room or much waits: a wake-up costs more than a small request.
     mutating func chooseSleeper(backlog: Int) -> Int {
@@ -133,7 +139,7 @@ final class EngineCore: @unchecked Sendable {
         self.pool = pool
         refusal = wanted.backend == .automatic ? Self.probeRing() : 0
         wantsRings = wanted.backend == .automatic && refusal == 0
-        backlog = wantsRings ? 16 : 0
+        backlog = wantsRings ? 2 * QueueState.share : 0
         doorbellCount = wantsRings ? configuration.workers : configuration.threadWorkers
         guard let queue = QueueState(capacity: configuration.queueCapacity) else {
             throw Errno.noMemory
@@ -238,10 +244,11 @@ final class EngineCore: @unchecked Sendable {
         var wishes = 0
     }
 
-    /// Gives a worker up to `room` requests, and tells how many it has `finished` since it last
-    /// asked. If there is nothing, or with `sleeps`, it counts as asleep until its doorbell rings.
+    /// Gives a worker up to `room` requests, with `shares` at most half of those that wait and only
+    /// a few, and tells how many it has `finished` since it last asked. If there is nothing, or
+    /// with `sleeps`, it counts as asleep until its doorbell rings.
     func take(
-        worker: Int, room: Int, finished: Int, sleeps: Bool,
+        worker: Int, room: Int, shares: Bool = false, finished: Int, sleeps: Bool,
         wishes: UnsafeMutablePointer<CancelWish>,
         _ body: (Request) -> Void
     ) -> Take {
@@ -258,7 +265,8 @@ final class EngineCore: @unchecked Sendable {
                 drainers = state.drainers
                 state.drainers = nil
             }
-            while take.count < room && state.count > 0 {
+            let limit = shares ? min(room, state.fairShare) : room
+            while take.count < limit && state.count > 0 {
                 body(state.popFirst())
                 take.count += 1
             }

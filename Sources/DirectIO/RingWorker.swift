@@ -83,8 +83,9 @@ struct RingWorker: ~Copyable {
     }
 
     /// Some devices complete within the submission. There the worker looks for more work before
-    /// it sleeps, which spares the callers its doorbell; elsewhere submitting and waiting in
-    /// one call is cheaper. Tried again now and then.
+    /// it sleeps, which spares the callers its doorbell, and takes but a few requests at a time:
+    /// else the callers would wait for the last of many and then the worker for them, in turns.
+    /// Elsewhere submitting and waiting in one call is cheaper. Tried again now and then.
     private mutating func learn(waited: Bool) {
         if !waited {
             completesAtOnce = finishedCount > 0
@@ -99,7 +100,8 @@ struct RingWorker: ~Copyable {
         let slots = unsafe again
         var count = againCount
         let take = unsafe core.take(
-            worker: index, room: table.room, finished: told, sleeps: !completesAtOnce,
+            worker: index, room: table.room, shares: completesAtOnce, finished: told,
+            sleeps: !completesAtOnce,
             wishes: wishes
         ) { request in
             unsafe slots[count] = Int32(table.insert(request))
