@@ -69,6 +69,36 @@ import Threads
         #expect(try mount.bytes(road.isLocal ? "rpc" : "local") == 0)
     }
 
+    /// The local file is opened by the first I/O, by the name that the file has by then.
+    @Test(arguments: MountedRoad.all) func whatMovesBeforeItsFirstIOIsStillFound(
+        _ road: MountedRoad
+    ) throws {
+        let site = try MountSite(road.server)
+        let mount = try site.mount(road.options)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 65_536, alignment: 4096)
+        defer { memory.deallocate() }
+        func writeAndRead(_ file: Int32, _ byte: UInt8) {
+            memory.initializeMemory(as: UInt8.self, repeating: byte, count: 65_536)
+            #expect(pwrite(file, memory, 65_536, 0) == 65_536)
+            memory.initializeMemory(as: UInt8.self, repeating: 0, count: 65_536)
+            #expect(pread(file, memory, 65_536, 0) == 65_536)
+            #expect(UnsafeRawBufferPointer(start: memory, count: 65_536).allSatisfy { $0 == byte })
+        }
+        mkdir(mount.point + "/a", 0o755)
+        let moved = open(mount.point + "/a/file", O_RDWR | O_CREAT | clinux_o_direct, 0o644)
+        let gone = open(mount.point + "/gone", O_RDWR | O_CREAT | clinux_o_direct, 0o644)
+        try #require(moved >= 0 && gone >= 0)
+        #expect(rename(mount.point + "/a", mount.point + "/b") == 0)
+        #expect(unlink(mount.point + "/gone") == 0)
+        writeAndRead(moved, 1)
+        writeAndRead(gone, 2)
+        close(gone)
+        close(moved)
+        #expect(try readFile(site.exported + "/b/file") == [UInt8](repeating: 1, count: 65_536))
+        #expect(try mount.bytes(road.isLocal ? "rpc" : "local") == 0)
+        #expect(try mount.bytes(road.isLocal ? "local" : "rpc") == 4 * 65_536)
+    }
+
     @Test(arguments: MountedRoad.all) func unmountWritesWhatIsDirty(_ road: MountedRoad) throws {
         let site = try MountSite(road.server)
         let mount = try site.mount(road.options)
