@@ -143,33 +143,26 @@ package final class AgentExport: Sendable {
 
     // MARK: - OPEN
 
-    /// What the server grants the caller, asked in one round trip.
+    /// What the server grants the caller, asked in one call: the attributes come with ACCESS
+    /// (RFC 1813, section 3.3.4), or by GETATTR from a server that leaves them out.
     func judge(
         _ handle: FileHandle, access: AgentAccess, as peer: Credentials
     ) throws(AgentDenial) -> FileAttributes {
         guard let session else {
             throw AgentDenial(.serverGone, "the server does not answer; try later")
         }
-        let attributes = PendingReply<FileAttributes>()
-        session.start(.getAttributes(handle), credentials: peer) { attributes.set($0) }
-        let granted: AccessReply
         do throws(RPCError) {
-            granted = try session.performBlocking(
+            let reply = try session.performBlocking(
                 .access(handle, access.rights), credentials: peer)
-        } catch {
-            _ = attributes.wait()
-            throw Self.denial(error)
-        }
-        guard granted.granted.isSuperset(of: access.rights) else {
-            _ = attributes.wait()
-            throw AgentDenial(
-                .serverDenied, "the server does not let uid \(peer.uid) open it like that")
-        }
-        do throws(RPCError) {
-            return try attributes.wait().get()
+            if reply.granted.isSuperset(of: access.rights) {
+                if let attributes = reply.attributes { return attributes }
+                return try session.performBlocking(.getAttributes(handle), credentials: peer)
+            }
         } catch {
             throw Self.denial(error)
         }
+        throw AgentDenial(
+            .serverDenied, "the server does not let uid \(peer.uid) open it like that")
     }
 
     private static func denial(_ error: RPCError) -> AgentDenial {
@@ -220,21 +213,5 @@ package final class AgentExport: Sendable {
     private func refresh(_ handle: FileHandle) {
         guard let session else { return }
         _ = try? session.performBlocking(.commit(handle))
-    }
-}
-
-/// A reply that one thread waits for.
-private final class PendingReply<Reply: Sendable>: Sendable {
-    private let result = Lock<Result<Reply, RPCError>?>(nil)
-    private let arrived = Semaphore()
-
-    func set(_ new: Result<Reply, RPCError>) {
-        result.withLock { $0 = new }
-        arrived.signal()
-    }
-
-    func wait() -> Result<Reply, RPCError> {
-        arrived.wait()
-        return result.withLock { $0 } ?? .failure(RPCError(.cancelled, server: ""))
     }
 }
