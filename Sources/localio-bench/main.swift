@@ -254,8 +254,8 @@ struct Mounts: ParsableCommand {
         discussion: """
             In turns, in one run: a directory of the file system itself (plain), localio-mount \
             (localio), the same with locality off (rpc), and libfuse's own example passthrough_ll \
-            with the kernel's writeback cache, built from the source that libfuse3-dev brings. fio \
-            does the I/O. Needs root.
+            with the kernel's writeback cache, built from the source that libfuse3-dev brings; and \
+            fuse-nfs, if it is installed. fio does the I/O. Needs root.
             """)
 
     @Option(help: "embedded or ganesha. Default: embedded.")
@@ -268,7 +268,7 @@ struct Mounts: ParsableCommand {
     var runtime: String?
     @Option(help: "Rounds in which the roads take turns. Default: 5.")
     var rounds: String?
-    @Option(help: "Of plain, localio, rpc, passthrough_ll. Default: all.")
+    @Option(help: "Of plain, localio, rpc, passthrough_ll, fuse-nfs. Default: all there are.")
     var road: String?
     @Option(
         help: """

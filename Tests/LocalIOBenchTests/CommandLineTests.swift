@@ -21,7 +21,7 @@ import Testing
             arguments: ["mount", "--server", "nfs://h/e"], status: 64,
             says: "give embedded or ganesha"),
         Case(arguments: ["mount", "--cell", "x"], status: 64, says: "write-1m-buffered"),
-        Case(arguments: ["mount", "--road", "fuse-nfs"], status: 64, says: "passthrough_ll"),
+        Case(arguments: ["mount", "--road", "nfs-fuse"], status: 64, says: "passthrough_ll"),
         Case(arguments: ["with-mount"], status: 64, says: "give a command"),
         Case(
             arguments: ["with-mount", "--local", "maybe", "true"], status: 64,

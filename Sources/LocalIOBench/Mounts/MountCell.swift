@@ -111,17 +111,25 @@ package enum MountRoad: String, CaseIterable, Sendable {
     case rpc
     /// libfuse's example with the kernel's writeback cache.
     case passthrough = "passthrough_ll"
+    /// libnfs's own mount program, where it is installed; it is not in Debian.
+    case fuseNFS = "fuse-nfs"
+
+    /// Those that can be mounted on this machine.
+    static var present: [MountRoad] {
+        allCases.filter { $0 != .fuseNFS || ChildProcess.find(MountRoad.fuseNFS.rawValue) != nil }
+    }
 }
 
 /// What the product promises of its mount.
 package enum MountBar: CaseIterable, Sendable {
-    case passthrough, directWrites, remote, peers
+    case passthrough, directWrites, remote, peers, fuseNFS
 
     func text(_ cell: MountCell) -> String {
         switch self {
         case .passthrough: "≥ 0.9 of passthrough_ll"
         case .directWrites: "≥ 0.6 of plain"
         case .remote: "≥ 3 × rpc"
+        case .fuseNFS: "above fuse-nfs"
         case .peers:
             "above fuse-nfs and turbonfs, once \(decimal(cell.peerShare, places: 2)) of plain"
         }
@@ -132,6 +140,7 @@ package enum MountBar: CaseIterable, Sendable {
         case .passthrough: .passthrough
         case .directWrites, .peers: .plain
         case .remote: .rpc
+        case .fuseNFS: .fuseNFS
         }
     }
 
@@ -140,6 +149,7 @@ package enum MountBar: CaseIterable, Sendable {
         case .passthrough: 0.9
         case .directWrites: 0.6
         case .remote: 3
+        case .fuseNFS: 1
         case .peers: cell.peerShare
         }
     }
@@ -154,7 +164,7 @@ package enum MountBar: CaseIterable, Sendable {
             }
         case .directWrites: cell == .randomWrite1 || cell == .randomWrite16
         case .remote: cell.isDeep
-        case .peers: true
+        case .peers, .fuseNFS: true
         }
     }
 }

@@ -1,6 +1,7 @@
 // Mounts that a measurement or test makes for itself: the built localio-mount, and libfuse's own
 // pass-through example beside it; unmounted and ended afterwards, also on failure.
 internal import Glibc
+internal import NFSClient
 package import SystemPackage
 internal import Threads
 
@@ -27,6 +28,26 @@ package final class MountProcess: Sendable {
         defer { program.remove() }
         try self.init(program.path) { point in
             ["-f", "-o", "source=\(directory),writeback,cache=auto,allow_other", point]
+        }
+    }
+
+    /// Mounts an export by libnfs's own `fuse-nfs`, as its users do. It goes to the background, so
+    /// a shell stands for it until its mount point is unmounted.
+    package convenience init(byFuseNFS url: String) throws(BenchError) {
+        let address: NFSURL
+        do throws(NFSURLError) { address = try NFSURL(url) } catch {
+            throw BenchError(error.description)
+        }
+        var words = "nfs://\(address.host)\(address.exportPath)?version=3"
+        if let port = address.nfsPort { words += "&nfsport=\(port)" }
+        if let port = address.mountPort { words += "&mountport=\(port)" }
+        try self.init("/bin/sh") { point in
+            [
+                "-c",
+                "fuse-nfs -a -n \"$1\" -m \"$2\" || exit"
+                    + "; while grep -qF \" $2 \" /proc/self/mounts; do sleep 0.1; done",
+                "fuse-nfs", words, point,
+            ]
         }
     }
 

@@ -43,8 +43,13 @@ struct MountPlan: Sendable {
         fileSize = try BenchPlan.size("--size", arguments.size ?? "256m")
         runtime = try BenchPlan.runtime(arguments.runtime ?? "1s")
         rounds = try BenchPlan.integers("--rounds", arguments.rounds ?? "5", 1...1000)[0]
-        let everyRoad = MountRoad.allCases.map(\.rawValue).joined(separator: ",")
+        let everyRoad = MountRoad.present.map(\.rawValue).joined(separator: ",")
         roads = try BenchPlan.list("--road", arguments.road ?? everyRoad, MountRoad.self)
+        if roads.contains(.fuseNFS), !MountRoad.present.contains(.fuseNFS) {
+            throw BenchError(
+                "--road fuse-nfs: no program fuse-nfs in PATH; install it, or leave it out",
+                kind: .usage)
+        }
         let everyCell = MountCell.allCases.map(\.rawValue).joined(separator: ",")
         cells = try BenchPlan.list("--cell", arguments.cell ?? everyCell, MountCell.self)
         options = arguments.options ?? ""
@@ -89,6 +94,7 @@ private final class MountStage {
             mount = try MountProcess(
                 url: server.url, options: Self.joined("local=off", plan.options))
         case .passthrough: mount = try MountProcess(passingThrough: directory)
+        case .fuseNFS: mount = try MountProcess(byFuseNFS: server.url)
         }
         mounts.append(mount)
         return mount.point
@@ -138,16 +144,16 @@ struct MountRun {
         var samples: [MountCell: [MountRoad: [Double]]] = [:]
         var failures: [MountCell: [MountRoad: String]] = [:]
         for cell in plan.cells {
-            for round in 0..<plan.rounds {
-                for road in plan.roads where failures[cell]?[road] == nil {
-                    try StopFlag.check()
-                    show("\(cell.title): \(road.rawValue), round \(round + 1)")
-                    do throws(BenchError) {
-                        let figure = try once(fio, cell, stage.file(road))
-                        samples[cell, default: [:]][road, default: []].append(figure)
-                    } catch {
-                        failures[cell, default: [:]][road] = error.message
-                    }
+            for (round, index) in turns(of: plan.roads.count, rounds: plan.rounds) {
+                let road = plan.roads[index]
+                guard failures[cell]?[road] == nil else { continue }
+                try StopFlag.check()
+                show("\(cell.title): \(road.rawValue), round \(round + 1)")
+                do throws(BenchError) {
+                    let figure = try once(fio, cell, stage.file(road))
+                    samples[cell, default: [:]][road, default: []].append(figure)
+                } catch {
+                    failures[cell, default: [:]][road] = error.message
                 }
             }
         }
