@@ -14,8 +14,9 @@ final class BounceLease: @unchecked Sendable {
         let skip: Int
     }
 
-    /// The largest slab of the engine's pool.
-    static let largest = 1 << 20
+    /// The largest slab of the engine's pool: 1 MiB from anywhere in a page, and a byte more, is
+    /// one read of the pages it lies in, not two in turn.
+    static let largest = (1 << 20) + 2 * SegmentPlan.pageByteCount
 
     /// Leases the largest buffer up to `wanted` that is free; nil if there is none.
     init?(pool: BufferPool, wanted: Int) {

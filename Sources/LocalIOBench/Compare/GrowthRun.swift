@@ -241,7 +241,12 @@ private struct ClientFiles: ManyFiles, ~Copyable {
     ) throws(BenchError) -> [LocalIOFile] {
         var files: [LocalIOFile] = []
         do throws(LocalIOError) {
-            for name in names { files.append(try client.openBlocking(name, .readOnly)) }
+            for name in names {
+                let file = try client.openBlocking(name, .readOnly)
+                // Opens the local file, as the raw road's are by now.
+                _ = file.fallbackReason
+                files.append(file)
+            }
         } catch { throw BenchError("\(error)") }
         return files
     }

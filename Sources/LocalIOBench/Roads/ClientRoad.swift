@@ -79,6 +79,8 @@ final class ClientSession: ClientRoadSession {
             client.closeBlocking()
             throw BenchError("\(road.rawValue): cannot open \(name) at \(url): \(error)")
         }
+        // Opens the local file now, not in a round's time.
+        _ = file.fallbackReason
     }
 
     /// Connects with time-outs after which a dead server is an error rather than a wait.
