@@ -17,6 +17,9 @@ struct InlineCore: ~Copyable {
     private(set) var registered = false
     private var doorbellArmed = false
     private var hints = NowaitHints()
+    /// Completions taken at a time: a part of the depth, so that the device has work while they are
+    /// handled (Benchmarks/NOTES.md).
+    private let share: Int
     /// Slots to submit again (short, interrupted, or refused by a busy engine).
     private let again: UnsafeMutablePointer<Int32>
     private var againCount = 0
@@ -29,6 +32,7 @@ struct InlineCore: ~Copyable {
         unsafe again = .allocate(capacity: table.capacity)
         unsafe completions = .allocate(capacity: Ring.reapLimit)
         unsafe messages = .allocate(capacity: Self.batch)
+        share = max(8, min(table.capacity / 4, Ring.reapLimit))
         ring = engine.core.wantsRings ? try? Ring(depth: table.capacity + 16) : nil
         self.table = table
     }
@@ -151,7 +155,8 @@ struct InlineCore: ~Copyable {
         var total = 0
         var hasSlept = false
         while true {
-            total += takeMessages(body) + takeCompletions(body)
+            total += takeMessages(body)
+            total += takeCompletions(wanted: minimum - total, body)
             resubmit()
             if total >= minimum {
                 flush()
@@ -189,19 +194,26 @@ struct InlineCore: ~Copyable {
         if status < 0 && !Self.isTransient(status) { Self.fail(status) }
     }
 
-    private mutating func takeCompletions(_ body: (UInt64, Int64) -> Void) -> Int {
+    /// Takes what is there, in parts until `wanted` requests have ended; the rest is for the next
+    /// reap.
+    private mutating func takeCompletions(
+        wanted: Int, _ body: (UInt64, Int64) -> Void
+    ) -> Int {
         var told = 0
         var count = 0
         repeat {
             let target = unsafe completions
             var place = 0
             count =
-                ring?.reap { completion in
+                ring?.reap(limit: share) { completion in
                     unsafe target[place] = completion
                     place += 1
                 } ?? 0
+            // What the last part's results made the caller submit goes out before this one's are
+            // looked at.
+            if count > 0 { flush() }
             for place in 0..<count where handle(unsafe target[place], body) { told += 1 }
-        } while count == Ring.reapLimit
+        } while count == share && told < wanted
         return told
     }
 

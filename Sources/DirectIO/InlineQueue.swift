@@ -62,9 +62,10 @@ package struct InlineQueue: ~Copyable, @unchecked Sendable {
     /// Shows everything submitted to the kernel, in one system call.
     package mutating func flush() { unsafe core.pointee.flush() }
 
-    /// Flushes, waits until `minimum` results are there or `timeout` has passed, and gives each
-    /// result there is (bytes or a negative errno) to `body`: of this queue's requests and of
-    /// the mailbox. Waits for ever if nothing is in flight and nobody posts.
+    /// Flushes, waits until `minimum` results are there or `timeout` has passed, and gives results
+    /// (bytes or a negative errno) to `body`: of this queue's requests and of the mailbox; at a
+    /// great depth not always all that are there, so that the device has work meanwhile. Waits for
+    /// ever if nothing is in flight and nobody posts.
     /// - Returns: how many results there were.
     @discardableResult
     package mutating func reap(

@@ -109,16 +109,18 @@ package struct Ring: ~Copyable, @unchecked Sendable {
     /// At most so many completions are taken in one go.
     package static let reapLimit = 32
 
-    /// Takes up to `reapLimit` completions that are there; gives each to `body`, which must not
-    /// use the ring.
-    /// - Returns: how many there were; `reapLimit`: perhaps more are there.
+    /// Takes up to `limit` completions that are there, `reapLimit` at most; gives each to `body`,
+    /// which must not use the ring.
+    /// - Returns: how many it took; if as many as it may, perhaps more are there.
     @inline(__always)
-    package mutating func reap(_ body: (RingCompletion) -> Void) -> Int {
+    package mutating func reap(
+        limit: Int = Self.reapLimit, _ body: (RingCompletion) -> Void
+    ) -> Int {
         unsafe withUnsafeTemporaryAllocation(
             of: curing_completion.self, capacity: Self.reapLimit
         ) { buffer in
             let count = unsafe Int(
-                curing_reap(handle, buffer.baseAddress, UInt32(Self.reapLimit)))
+                curing_reap(handle, buffer.baseAddress, UInt32(min(limit, Self.reapLimit))))
             for index in 0..<count {
                 let completion = unsafe buffer[index]
                 body(

@@ -80,7 +80,9 @@ public struct IOChannel: ~Copyable {
     /// Sends everything submitted so far on its way, with one system call.
     public mutating func flush() { unsafe core.pointee.flush() }
 
-    /// Delivers completed I/Os, after flushing; sleeps until there are `minimum` of them.
+    /// Delivers completed I/Os, after flushing; sleeps until there are `minimum` of them. At a
+    /// great depth it may leave some that are complete for the next call, so that the caller's
+    /// next I/Os keep the device busy.
     ///
     /// - Parameters:
     ///   - minimum: 0 to look without sleeping; more than are in flight counts as all of them.

@@ -49,7 +49,8 @@ public final class LocalIOFile: Sendable {
         self.client = client
         self.state = state
         self.path = path
-        self.whereabouts = whereabouts ?? { found.resolvedPath }
+        let resolved = found.resolvedPath
+        self.whereabouts = whereabouts ?? { resolved }
         self.access = access
         self.credentials = credentials
         self.found = Lock(found)

@@ -8,6 +8,40 @@ import Threads
 @Suite struct InlineQueueTests {
     static let kinds = EngineTests.kinds
 
+    /// A deep queue gives its results in parts: each once, and never fewer than were asked for.
+    @Test(arguments: kinds, [1, 7, 32, 100, 128])
+    func aDeepQueueGivesEveryResultOnce(kind: EngineKind, minimum: Int) throws {
+        let depth = 128
+        let engine = try makeEngine(kind)
+        var queue = try InlineQueue(engine: engine, depth: depth)
+        let file = TemporaryFile()
+        try file.fill([UInt8](repeating: 5, count: 4096))
+        let descriptor = try file.open()
+        let pool = try #require(
+            BufferPool(classes: [.init(byteCount: depth * 4096, slabs: 1)]))
+        let memory = try lease(depth * 4096, from: pool)
+        for round in 0..<5 {
+            for slot in 0..<depth {
+                let part = UnsafeMutableRawBufferPointer(
+                    start: memory.baseAddress + slot * 4096, count: 4096)
+                let read = IOOperation.read(fd: descriptor.raw, offset: 0, into: part)
+                #expect(queue.submit(read, token: UInt64(slot)) == .queued)
+            }
+            var seen = Set<UInt64>()
+            while seen.count < depth {
+                let left = depth - seen.count
+                var told = 0
+                let count = queue.reap(minimum: min(minimum, left)) { token, result in
+                    #expect(result == 4096)
+                    #expect(seen.insert(token).inserted, "round \(round), twice: \(token)")
+                    told += 1
+                }
+                #expect(count == told && count >= min(minimum, left))
+            }
+            #expect(queue.inFlight == 0)
+        }
+    }
+
     @Test(arguments: kinds)
     func randomReadsAndWritesComeBack(kind: EngineKind) throws {
         var generator = SeededGenerator(seed: testSeed("inline round trip \(kind)"))
