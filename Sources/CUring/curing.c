@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -26,6 +27,11 @@ struct curing {
     bool ring_registered;
     pid_t owner;
 };
+
+// Rings are made and ended one at a time. liburing maps and unmaps their memory by system calls of
+// its own, which Thread Sanitizer does not see: without this a ring at the address of one that is
+// gone looks like a race of their owners.
+static pthread_mutex_t lifetimes = PTHREAD_MUTEX_INITIALIZER;
 
 static pid_t this_thread(void) { return (pid_t)syscall(SYS_gettid); }
 
@@ -51,7 +57,9 @@ curing *curing_create(unsigned entries, bool one_thread, int *error) {
         memset(&parameters, 0, sizeof parameters);
         parameters.flags = choices[index];
         parameters.cq_entries = 2 * entries + 16;
+        pthread_mutex_lock(&lifetimes);
         status = io_uring_queue_init_params(entries, &ring->ring, &parameters);
+        pthread_mutex_unlock(&lifetimes);
         ring->flags = choices[index];
     }
     if (status < 0) {
@@ -79,7 +87,9 @@ void curing_destroy(curing *ring) {
     // Another thread must not give back an index in its own table of ring descriptors; the
     // owner's table goes with the owner.
     if (ring->ring_registered && ring->owner != this_thread()) ring->ring.int_flags = 0;
+    pthread_mutex_lock(&lifetimes);
     io_uring_queue_exit(&ring->ring);
+    pthread_mutex_unlock(&lifetimes);
     free(ring);
 }
 
