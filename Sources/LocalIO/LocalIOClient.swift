@@ -199,7 +199,7 @@ public final class LocalIOClient: Sendable {
         return file
     }
 
-    /// Gives a file its first road; waits while the agent is asked.
+    /// Gives a file the road that there is now; waits while the agent is asked.
     func openRoad(of file: LocalIOFile, found: FoundFile) {
         let (route, revocations) = localRoute(of: found, access: file.access)
         file.setRoute(route)

@@ -65,16 +65,11 @@ extension LocalIOFile {
     /// Starts a transfer without waiting: the file's first one on a control thread, which opens
     /// the local file.
     func start(_ request: Transfer.Request, _ completion: @escaping @Sendable (Int64) -> Void) {
-        if let route = currentRoute {
-            return Transfer(
-                file: self, request: request, route: route, completion: completion
-            ).start()
+        @Sendable func begin(_ route: Route) {
+            Transfer(file: self, request: request, route: route, completion: completion).start()
         }
-        let isAccepted = client.lane.submit {
-            Transfer(
-                file: self, request: request, route: self.route(), completion: completion
-            ).start()
-        }
+        if let route = currentRoute { return begin(route) }
+        let isAccepted = client.lane.submit { begin(self.route()) }
         if !isAccepted { completion(-Int64(EBADF)) }
     }
 

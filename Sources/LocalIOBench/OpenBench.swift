@@ -125,7 +125,7 @@ package struct OpenBench {
     private func makeFiles(_ client: LocalIOClient) throws(BenchError) -> [String] {
         let folder = "localio-bench-" + String(UInt64.random(in: 0...UInt64.max), radix: 16)
         var names: [String] = []
-        let block = try Block()
+        let block = try Self.makeBlock()
         do {
             _ = try client.session.performBlocking(
                 .makeDirectory(client.session.root, folder, SetAttributes(mode: 0o755)))
@@ -134,7 +134,7 @@ package struct OpenBench {
                 names.append(name)
                 let file = try client.openBlocking(name, .readWrite, options: [.create])
                 _ = try unsafe file.writeBlocking(
-                    from: UnsafeRawBufferPointer(block.memory), at: 0)
+                    from: UnsafeRawBufferPointer(block.mutableBytes), at: 0)
                 try file.closeBlocking()
             }
             return names
@@ -163,7 +163,7 @@ package struct OpenBench {
         _ directory: FilePath, _ names: [String]
     ) throws(BenchError) -> OpenResult {
         let paths = names.map { directory.appending($0).string }
-        let block = try Block()
+        let block = try Self.makeBlock()
         return try measure("open(2)", "O_DIRECT") { (index, reads) throws(BenchError) in
             let start = monotonicNanoseconds()
             let path = paths[index % paths.count]
@@ -171,7 +171,7 @@ package struct OpenBench {
             let opened = monotonicNanoseconds()
             guard descriptor >= 0 else { throw .system("cannot open \(path)", errno: errno) }
             defer { close(descriptor) }
-            let memory = unsafe block.memory
+            let memory = unsafe block.mutableBytes
             if reads, unsafe pread(descriptor, memory.baseAddress, memory.count, 0) < 0 {
                 throw .system("cannot read \(path)", errno: errno)
             }
@@ -184,7 +184,7 @@ package struct OpenBench {
     ) throws(BenchError) -> OpenResult {
         let client = try ClientSession.connect(url, locality: locality, agent: agent)
         defer { client.closeBlocking() }
-        let block = try Block()
+        let block = try Self.makeBlock()
         func one(_ index: Int, reads: Bool) throws(BenchError) -> Times {
             let name = names[index % names.count]
             do throws(LocalIOError) {
@@ -192,7 +192,7 @@ package struct OpenBench {
                 let file = try client.openBlocking(name, .readWrite)
                 var times = Times(start: start, opened: monotonicNanoseconds(), isRemote: false)
                 if reads {
-                    _ = try unsafe file.readBlocking(into: block.memory, at: 0)
+                    _ = try unsafe file.readBlocking(into: block.mutableBytes, at: 0)
                     times.isRemote = file.fallbackReason != nil
                 }
                 try file.closeBlocking()
@@ -219,21 +219,11 @@ package struct OpenBench {
         var isRemote: Bool
     }
 
-    /// A block to read into.
-    private struct Block: ~Copyable {
-        let buffer: AlignedBuffer
-
-        init() throws(BenchError) {
-            guard let buffer = AlignedBuffer(byteCount: OpenBench.readByteCount) else {
-                throw BenchError("no memory for a block of \(OpenBench.readByteCount) bytes")
-            }
-            self.buffer = buffer
+    private static func makeBlock() throws(BenchError) -> AlignedBuffer {
+        guard let block = AlignedBuffer(byteCount: readByteCount) else {
+            throw BenchError("no memory for a block of \(readByteCount) bytes")
         }
-
-        var memory: UnsafeMutableRawBufferPointer {
-            unsafe UnsafeMutableRawBufferPointer(
-                start: buffer.baseAddress, count: OpenBench.readByteCount)
-        }
+        return block
     }
 
     /// Opens and closes `count` times, then as often with a read between.
