@@ -49,10 +49,12 @@ package final class BenchRun {
         }
     }
 
-    /// A dead server explains every other failure.
+    /// A dead server explains every other failure. The kernel closes a killed process's sockets
+    /// before its parent can reap it (kernel/exit.c, do_exit): the road's error may come first,
+    /// so that a server gets a second to be seen dead.
     private func explained(_ error: BenchError) -> BenchError {
         guard case .failure = error.kind, let server = stage?.server,
-            server.processIdentifier == 0
+            poll(timeout: .seconds(1), until: { server.processIdentifier == 0 })
         else { return error }
         return BenchError("the \(server.name) server died during the run (\(error.message))")
     }
