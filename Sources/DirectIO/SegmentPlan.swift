@@ -76,6 +76,15 @@ package struct SegmentPlan: Sendable {
     /// The whole request is one `.direct` segment.
     package var isDirect: Bool { count == 1 && segments.0.road == .direct }
 
+    /// The whole request is one read that must be widened to blocks and copied.
+    package var isWidenedRead: Bool { count == 1 && segments.0.road == .bounceRead }
+
+    /// Sends a request of one segment another way.
+    package mutating func sendWhole(by road: Road) {
+        precondition(count == 1, "a plan of \(count) segments has several roads")
+        segments.0.road = road
+    }
+
     private mutating func append(_ segment: Segment) {
         guard segment.byteCount > 0 else { return }
         switch count {

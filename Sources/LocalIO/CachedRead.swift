@@ -36,8 +36,8 @@ struct CachedReadHint: ~Copyable {
         readsLeft.store(longer, ordering: .relaxed)
     }
 
-    /// The kernel does not tell: never again.
-    func refused() { pause.store(Self.never, ordering: .relaxed) }
+    /// The kernel does not tell, or nobody wants to know: never again.
+    func turnOff() { pause.store(Self.never, ordering: .relaxed) }
 }
 
 extension LocalFile {
@@ -64,7 +64,7 @@ extension LocalFile {
             return result
         }
         // Short: at the end of the file, or a page has gone meanwhile. The disk knows.
-        if result >= 0 || result == -Int64(EAGAIN) { hint.missed() } else { hint.refused() }
+        if result >= 0 || result == -Int64(EAGAIN) { hint.missed() } else { hint.turnOff() }
         return nil
     }
 }

@@ -56,6 +56,11 @@ public struct ClientConfiguration: Sendable {
     /// Whether local reads look for what this host's kernel has in its page cache, where the
     /// server put it, before they go to the disk. Nothing is brought into the page cache.
     public var readsPageCache = true
+    /// Whether misaligned local reads of which each begins where another ended go through this
+    /// host's page cache, as the server would read them: the kernel reads ahead, and neighbours
+    /// share the block in which they meet. Only with the policy `.local`; aligned reads and
+    /// misaligned ones here and there never do.
+    public var readsAhead = true
     /// Connections, time-outs, recovery and credentials of the RPC road.
     public var session = SessionConfiguration()
     /// Workers, depth and buffers of the local road's engine.

@@ -108,6 +108,8 @@ package final class LocalFile: Sendable {
     let ticket: AgentTicket?
     /// When to look into the kernel's page cache before a direct read.
     let hint: CachedReadHint
+    /// Misaligned reads that go on where the last ended.
+    let streams = ReadStreams()
 
     /// The descriptors of a simulated file: numbers that name nothing.
     package convenience init(simulated geometry: DirectGeometry, direct: Int32, buffered: Int32) {

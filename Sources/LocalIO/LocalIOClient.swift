@@ -217,7 +217,7 @@ public final class LocalIOClient: Sendable {
             return (.remote(source == nil ? lease.reason : .accessDenied), revocations)
         }
         let buffered =
-            configuration.misalignment == .local && access.canWrite
+            configuration.misalignment == .local && (access.canWrite || configuration.readsAhead)
             || configuration.readsPageCache && access.canRead
         let outcome: Result<LocalFile, FallbackError>
         switch source {
@@ -231,7 +231,9 @@ public final class LocalIOClient: Sendable {
                 exportPath: url.exportPath, found: found, access: access, buffered: buffered)
         }
         switch outcome {
-        case .success(let local): return (.local(local), revocations)
+        case .success(let local):
+            if !configuration.readsPageCache { local.hint.turnOff() }
+            return (.local(local), revocations)
         case .failure(let error): return (.remote(error.reason), revocations)
         }
     }

@@ -9,6 +9,7 @@ package import NFSTypes
 extension LocalIOFile: TransferFile {
     package var hasRoute: Bool { currentRoute != nil }
     package var misalignment: MisalignmentPolicy { client.configuration.misalignment }
+    package var readsAhead: Bool { client.configuration.readsAhead }
     package var budget: UncommittedBudget { client.budget }
     package var logger: Logger { client.logger }
 

@@ -146,7 +146,8 @@ final class SegmentRun: @unchecked Sendable {
         if road == .buffered {
             guard local.buffered != nil else { return fallBack(.misaligned) }
             descriptor = local.bufferedRaw
-            usedDontCache = file.usesDontCache
+            // What was read ahead is to be there for the next read.
+            usedDontCache = file.usesDontCache && !transfer.isStreamed
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
         let memory = unsafe transfer.memory(of: segment)

@@ -17,6 +17,8 @@ package protocol TransferFile: AnyObject, Sendable {
     /// What all opens of the file share.
     var state: FileState { get }
     var misalignment: MisalignmentPolicy { get }
+    /// Whether misaligned reads that follow one another go through the page cache.
+    var readsAhead: Bool { get }
     var budget: UncommittedBudget { get }
     var logger: Logger { get }
 
@@ -81,6 +83,7 @@ package protocol TransferFile: AnyObject, Sendable {
 
 extension TransferFile {
     package var hasRoute: Bool { true }
+    package var readsAhead: Bool { true }
     package var sharesPages: Bool { false }
     package func countCachedRead() {}
 }

@@ -56,6 +56,39 @@ import Testing
         #expect(try virtualByteCount() - before < 4 << 30)
     }
 
+    /// The kernel is asked for huge pages from 1 MiB on, and the last one is whole or not taken.
+    @Test(arguments: [
+        (4096, 0), ((1 << 20) - 1, 0), (1 << 20, 2), ((1 << 20) + 1, 2), (2 << 20, 2),
+        ((2 << 20) + 1, 2), (3 << 20, 4), ((3 << 20) + 1, 4), ((4 << 20) - 4096, 4),
+    ])
+    func buffersFromHalfAHugePageOnAskForThem(byteCount: Int, mebibytes: Int) throws {
+        let buffer = try makeBuffer(byteCount)
+        let address = UInt(bitPattern: buffer.baseAddress)
+        let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+        let text = try #require(try file.readToEnd().map { String(decoding: $0, as: UTF8.self) })
+        let lines = text.split(separator: "\n")
+        var inside = false
+        var flags: Substring?
+        var end: UInt = 0
+        for line in lines {
+            let range = line.prefix { $0 != " " }.split(separator: "-")
+                .compactMap { UInt($0, radix: 16) }
+            if range.count == 2, line.contains(" ") {
+                inside = range[0] <= address && address < range[1]
+                if inside { end = range[1] }
+            } else if inside, line.hasPrefix("VmFlags:") {
+                flags = line
+            }
+        }
+        let isAsked = try #require(flags).split(separator: " ").contains("hg")
+        #expect(isAsked == (mebibytes > 0))
+        if mebibytes > 0 {
+            #expect(address % (2 << 20) == 0)
+            #expect(end - address >= UInt(mebibytes) << 20)
+        }
+        #expect(buffer.byteCount == byteCount)
+    }
+
     @Test func buffersAreAlignedAndKnowTheirIndex() throws {
         let pool = try #require(BufferPool(classes: Self.small))
         var first = try lease(4096, from: pool)

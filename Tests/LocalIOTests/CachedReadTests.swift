@@ -8,29 +8,39 @@ import Testing
 
 @testable import LocalIO
 
-@Suite(.serialized) struct CachedReadTests {
-    private static let size = 4 << 20
-
+/// What this host's kernel holds of a file.
+enum PageCacheProbe {
     /// A file whose bytes the disk has and the page cache has not.
-    private static func coldFile(_ site: Site, _ bytes: [UInt8]) throws {
+    static func writeCold(_ path: FilePath, _ bytes: [UInt8]) throws {
         let file = try FileDescriptor.open(
-            site.root.appending("file"), .readWrite, options: [.create],
-            permissions: .ownerReadWrite)
+            path, .readWrite, options: [.create], permissions: .ownerReadWrite)
         defer { try? file.close() }
         _ = try file.writeAll(bytes)
         try #require(fsync(file.rawValue) == 0)
         try #require(posix_fadvise(file.rawValue, 0, 0, POSIX_FADV_DONTNEED) == 0)
     }
 
-    /// Pages of the file that the kernel holds.
-    private static func cachedPages(_ site: Site) throws -> Int {
-        let file = try FileDescriptor.open(site.root.appending("file"), .readOnly)
+    /// Pages of the file's first `size` bytes that the kernel holds.
+    static func cachedPages(_ path: FilePath, _ size: Int) throws -> Int {
+        let file = try FileDescriptor.open(path, .readOnly)
         defer { try? file.close() }
         let map = try #require(mmap(nil, size, PROT_READ, MAP_SHARED, file.rawValue, 0))
         defer { munmap(map, size) }
         var resident = [UInt8](repeating: 0, count: size / 4096)
         try #require(mincore(map, size, &resident) == 0)
         return resident.count { $0 & 1 != 0 }
+    }
+}
+
+@Suite(.serialized) struct CachedReadTests {
+    private static let size = 4 << 20
+
+    private static func coldFile(_ site: Site, _ bytes: [UInt8]) throws {
+        try PageCacheProbe.writeCold(site.root.appending("file"), bytes)
+    }
+
+    private static func cachedPages(_ site: Site) throws -> Int {
+        try PageCacheProbe.cachedPages(site.root.appending("file"), size)
     }
 
     private static func read(
@@ -127,12 +137,13 @@ import Testing
         #expect(try Self.cachedPages(site) <= before)
     }
 
-    @Test func switchedOffNobodyLooks() throws {
+    @Test(arguments: [AccessMode.readOnly, .readWrite])
+    func switchedOffNobodyLooks(access: AccessMode) throws {
         let site = try Site(.embedded)
         try Self.coldFile(site, [UInt8](repeating: 1, count: Self.size))
         _ = try site.contents("file")
         let client = try site.connect(.automatic) { $0.readsPageCache = false }
-        let file = try client.openBlocking("file", .readOnly)
+        let file = try client.openBlocking("file", access)
         let memory = TestMemory(1 << 20)
         for page in 0..<50 { _ = try Self.read(file, memory, 16384, at: page * 4096) }
         #expect(client.statistics().cachedReads == 0)

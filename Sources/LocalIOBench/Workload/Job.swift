@@ -52,17 +52,20 @@ private struct Slot {
     var busy = false
 }
 
-/// The loop's memory: one buffer per slot, page-aligned, allocated before the clock starts.
+/// The loop's memory: one buffer per slot, page-aligned, allocated before the clock starts. In huge
+/// pages where the system gives them, the smallest loop's too: in how many pieces a block goes to
+/// the device is else the luck of which page frames were free, and the roads' luck differs.
 @safe
 private struct SlotMemory: ~Copyable {
     private let address: UnsafeMutableRawPointer
     private let byteCount: Int
     private let stride: Int
     private let blockSize: Int
+    private static let hugePage = 2 << 20
 
     init(slots: Int, blockSize: Int) throws(BenchError) {
         stride = (blockSize + 4095) / 4096 * 4096
-        byteCount = stride * slots
+        byteCount = max(stride * slots, Self.hugePage)
         self.blockSize = blockSize
         guard let address = unsafe clinux_map_io_memory(byteCount) else {
             throw BenchError(
