@@ -16,9 +16,11 @@ extension AgentConnection {
         exportPath: String, found: FoundFile, access: AccessMode, buffered: Bool
     ) -> Result<LocalFile, FallbackError> {
         guard found.attributes.type == .regular else { return .failure(.because(.fileDiffers)) }
+        // The hint is text; an agent that opens by handle needs none.
+        let hint = found.resolvedPath.text ?? ""
         let request = AgentOpenRequest(
             requestID: 0, handle: found.handle, access: access.agentAccess,
-            exportPath: exportPath, pathHint: found.resolvedPath, wantsBuffered: buffered)
+            exportPath: exportPath, pathHint: hint, wantsBuffered: buffered)
         guard var delivery = ask(request) else { return .failure(.because(.agentRefused)) }
         switch delivery.message {
         case .refused(_, let reason, _):

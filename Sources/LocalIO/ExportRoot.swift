@@ -53,13 +53,14 @@ package final class ExportRoot: Sendable {
     ///   that inode, on the export's own file system, and a regular file.
     /// - Parameter buffered: also open it without O_DIRECT, for the edges of policy `local`.
     func open(
-        path: String, access: AccessMode, attributes: FileAttributes, buffered: Bool
+        path: NFSName, access: AccessMode, attributes: FileAttributes, buffered: Bool
     ) -> Result<LocalFile, FallbackError> {
         guard attributes.type == .regular else { return .failure(.because(.fileDiffers)) }
         // First as a mere place (O_PATH): nothing blocks on a FIFO, and what is opened for I/O
         // afterwards is the very inode that was looked at, whatever its name is by then.
-        let found = unsafe clinux_open_beneath(
-            directory.raw, path, clinux_o_path | clinux_o_nofollow, 0)
+        let found = unsafe path.withCString {
+            unsafe clinux_open_beneath(directory.raw, $0, clinux_o_path | clinux_o_nofollow, 0)
+        }
         guard found >= 0 else {
             return .failure(.because(found == -ENOENT ? .fileNotFound : .localOpenFailed))
         }

@@ -183,7 +183,8 @@ public final class LocalIOClient: Sendable {
     ///   - credentials: who the file's RPC calls are made as.
     package func open(
         handle: FileHandle, attributes: FileAttributes, granted: AccessRights,
-        access: AccessMode, credentials: Credentials, whereabouts: @escaping @Sendable () -> String
+        access: AccessMode, credentials: Credentials,
+        whereabouts: @escaping @Sendable () -> NFSName
     ) throws(LocalIOError) -> LocalIOFile {
         try checkOpen()
         let path = whereabouts()
@@ -193,7 +194,7 @@ public final class LocalIOClient: Sendable {
             throw LocalIOError(.usage, errno: EBUSY, "\(path): open buffered in this client")
         }
         let file = LocalIOFile(
-            client: self, state: state, path: path, found: found, access: access,
+            client: self, state: state, path: path.description, found: found, access: access,
             credentials: credentials, whereabouts: whereabouts)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
         return file

@@ -30,8 +30,8 @@ public final class LocalIOFile: Sendable {
     package let state: FileState
     /// The path below the export without symbolic links, as far as it is known by now: where the
     /// local file is looked for.
-    var resolvedPath: String { whereabouts() }
-    private let whereabouts: @Sendable () -> String
+    var resolvedPath: NFSName { whereabouts() }
+    private let whereabouts: @Sendable () -> NFSName
     /// nil until the first I/O asks for it.
     private let road = Lock<Route?>(nil)
     private let roadChanges = Atomic<UInt64>(0)
@@ -44,7 +44,7 @@ public final class LocalIOFile: Sendable {
     init(
         client: LocalIOClient, state: FileState, path: String, found: FoundFile,
         access: AccessMode, credentials: Credentials? = nil,
-        whereabouts: (@Sendable () -> String)? = nil
+        whereabouts: (@Sendable () -> NFSName)? = nil
     ) {
         self.client = client
         self.state = state

@@ -177,7 +177,7 @@ struct LocalityProbe {
         let name = ".localio-probe-\(digits)"
         do throws(RPCError) {
             let made = try session.performBlocking(
-                .create(session.root, name, mode: .guarded(SetAttributes(mode: 0o600))))
+                .create(session.root, NFSName(name), mode: .guarded(SetAttributes(mode: 0o600))))
             defer { removeNonce(name) }
             guard let local = root.status(name: name) else {
                 return (.notSeen, "made at the server, not seen here")
@@ -193,7 +193,7 @@ struct LocalityProbe {
 
     private func removeNonce(_ name: String) {
         do throws(RPCError) {
-            _ = try session.performBlocking(.remove(session.root, name))
+            _ = try session.performBlocking(.remove(session.root, NFSName(name)))
         } catch {
             logger.warning("the probe's nonce file \(name) could not be removed: \(error)")
         }

@@ -10,7 +10,7 @@ struct FoundFile: Sendable {
     let attributes: FileAttributes
     let granted: AccessRights
     /// The path below the export without symbolic links.
-    var resolvedPath: String
+    var resolvedPath: NFSName
 }
 
 /// Walks paths of one export. Blocks on RPC.
@@ -38,10 +38,10 @@ struct PathWalk {
 
     /// The same facts for a file that is already open.
     func find(
-        handle: FileHandle, resolvedPath: String, access: AccessMode
+        handle: FileHandle, resolvedPath: NFSName, access: AccessMode
     ) throws(LocalIOError) -> FoundFile {
-        let attributes = try attributes(handle, resolvedPath)
-        let granted = try rights(handle, access, resolvedPath)
+        let attributes = try attributes(handle, resolvedPath.description)
+        let granted = try rights(handle, access, resolvedPath.description)
         return FoundFile(
             handle: handle, attributes: attributes, granted: granted,
             resolvedPath: resolvedPath)
@@ -70,12 +70,12 @@ struct PathWalk {
         }
     }
 
-    private typealias Place = (handle: FileHandle, attributes: FileAttributes, name: String)
+    private typealias Place = (handle: FileHandle, attributes: FileAttributes, name: NFSName)
 
     private func walk(
         _ path: String, options: OpenOptions, mode: UInt32
-    ) throws(LocalIOError) -> (FileHandle, FileAttributes, String) {
-        var pending = Self.components(path)
+    ) throws(LocalIOError) -> (FileHandle, FileAttributes, NFSName) {
+        var pending = NFSName(path).components
         var trail: [Place] = []
         var links = 0
         while !pending.isEmpty {
@@ -101,14 +101,14 @@ struct PathWalk {
                     .usage, errno: ELOOP, "open of \(path): more than \(Self.linkLimit) links")
             }
             let target = try readLink(place.handle, path)
-            guard !target.hasPrefix("/") else {
+            guard !target.isAbsolutePath else {
                 throw LocalIOError(
                     .usage, errno: EXDEV,
                     "open of \(path): \(name) links to \(target), outside the export")
             }
-            pending = Self.components(target) + pending
+            pending = target.components + pending
         }
-        let resolved = trail.map(\.name).joined(separator: "/")
+        let resolved = NFSName(joining: trail.map(\.name))
         guard let last = trail.last else {
             return (session.root, try attributes(session.root, path), ".")
         }
@@ -116,7 +116,7 @@ struct PathWalk {
     }
 
     private func step(
-        _ directory: FileHandle, _ name: String, path: String, options: OpenOptions,
+        _ directory: FileHandle, _ name: NFSName, path: String, options: OpenOptions,
         mode: UInt32
     ) throws(LocalIOError) -> Place {
         do throws(RPCError) {
@@ -139,7 +139,7 @@ struct PathWalk {
     }
 
     private func create(
-        _ directory: FileHandle, _ name: String, isExclusive: Bool, _ mode: UInt32
+        _ directory: FileHandle, _ name: NFSName, isExclusive: Bool, _ mode: UInt32
     ) throws(RPCError) -> Place {
         let attributes = SetAttributes(mode: mode)
         let made = try session.performBlocking(
@@ -159,15 +159,11 @@ struct PathWalk {
         return (handle, try session.performBlocking(.getAttributes(handle)), name)
     }
 
-    private func readLink(_ handle: FileHandle, _ path: String) throws(LocalIOError) -> String {
+    private func readLink(_ handle: FileHandle, _ path: String) throws(LocalIOError) -> NFSName {
         do throws(RPCError) {
             return try session.performBlocking(.readLink(handle)).target
         } catch {
             throw LocalIOError(rpc: error, doing: "open of \(path)")
         }
-    }
-
-    private static func components(_ path: String) -> [String] {
-        path.split(separator: "/").filter { $0 != "." }.map(String.init)
     }
 }

@@ -150,24 +150,29 @@ final class SegmentRun: @unchecked Sendable {
             usedDontCache = file.usesDontCache && !transfer.isStreamed
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
+        if let result = readCached(local) { return end(result) }
         let memory = unsafe transfer.memory(of: segment)
-        if !isWrite, let address = memory.baseAddress,
-            let result = unsafe local.readCached(
-                address, byteCount: segment.byteCount, at: segment.offset)
-        {
-            file.countCachedRead()
-            return end(result)
-        }
         unsafe enqueue(
             IOOperation(
                 kind: isWrite ? .write : .read, fd: descriptor, offset: segment.offset,
                 address: memory.baseAddress, byteCount: segment.byteCount, flags: flags))
     }
 
+    /// The whole segment, if it is a read of what the kernel holds in its page cache.
+    private func readCached(_ local: LocalFile) -> Int64? {
+        guard !isWrite, let address = unsafe transfer.memory(of: segment).baseAddress,
+            let result = unsafe local.readCached(
+                address, byteCount: segment.byteCount, at: segment.offset)
+        else { return nil }
+        file.countCachedRead()
+        return result
+    }
+
     /// The next piece through a bounce buffer: a buffer may be smaller than the segment.
     private func submitBounced() {
         guard let local = transfer.local else { return fallBack(.leaseRevoked) }
         if bounce == nil {
+            if let result = readCached(local) { return end(result) }
             guard let pool = file.bouncePool,
                 let lease = BounceLease(pool: pool, wanted: segment.byteCount)
             else {

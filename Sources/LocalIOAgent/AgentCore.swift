@@ -102,10 +102,11 @@ final class AgentCore: Sendable {
             case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
             }
             let file = try export.open(request, as: client.peer.credentials)
+            let isUnasked = file.isUnasked
             let record = OpenRecord(
                 client: client, export: export, handle: request.handle, access: request.access)
             try opens.grant(record, epoch: epoch, request: request, file: file)
-            counters.opened()
+            counters.opened(isUnasked: isUnasked)
         } catch {
             logger.debug(
                 "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])

@@ -15,6 +15,8 @@ final class AgentCounters: Sendable {
         var confirmed: UInt64 = 0
         var unconfirmed: UInt64 = 0
         var opened: UInt64 = 0
+        /// Of these, by what the server had granted the same user a moment before.
+        var openedUnasked: UInt64 = 0
         var released: UInt64 = 0
         var revocations: UInt64 = 0
         var revokedOpens: UInt64 = 0
@@ -28,7 +30,8 @@ final class AgentCounters: Sendable {
                 ("bad_messages", badMessages), ("unknown_messages", unknownMessages),
                 ("dropped_clients", droppedClients), ("nonces_registered", registered),
                 ("nonces_confirmed", confirmed), ("nonces_unconfirmed", unconfirmed),
-                ("opened", opened), ("released", released), ("revocations", revocations),
+                ("opened", opened), ("opened_unasked", openedUnasked), ("released", released),
+                ("revocations", revocations),
                 ("revoked_opens", revokedOpens), ("server_losses", serverLosses),
             ]
         }
@@ -48,8 +51,11 @@ final class AgentCounters: Sendable {
         values.withLock { $0[keyPath: field] += UInt64(amount) }
     }
 
-    func opened() {
-        values.withLock { $0.opened += 1 }
+    func opened(isUnasked: Bool) {
+        values.withLock { values in
+            values.opened += 1
+            if isUnasked { values.openedUnasked += 1 }
+        }
         opens.increment()
     }
 

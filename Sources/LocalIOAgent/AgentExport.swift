@@ -1,5 +1,6 @@
 // One export: its directory here, the session with its server, and the server's judgement.
 internal import AgentProtocol
+internal import CLinux
 internal import Logging
 package import NFSClient
 internal import NFSTypes
@@ -29,6 +30,7 @@ package final class AgentExport: Sendable {
     package let mapping: ExportMapping
     private let configuration: AgentConfiguration
     private let state: Lock<State>
+    private let judgements: Judgements
 
     package init(
         id: UInt32, mapping: ExportMapping, configuration: AgentConfiguration
@@ -36,6 +38,7 @@ package final class AgentExport: Sendable {
         self.id = id
         self.mapping = mapping
         self.configuration = configuration
+        judgements = Judgements(lifetime: configuration.intervals.rejudge)
         state = Lock(State(finder: try FileFinder(directory: mapping.directory)))
     }
 
@@ -159,10 +162,16 @@ package final class AgentExport: Sendable {
                 return try session.performBlocking(.getAttributes(handle), credentials: peer)
             }
         } catch {
+            forget(handle, access, peer)
             throw Self.denial(error)
         }
+        forget(handle, access, peer)
         throw AgentDenial(
             .serverDenied, "the server does not let uid \(peer.uid) open it like that")
+    }
+
+    private func forget(_ handle: FileHandle, _ access: AgentAccess, _ peer: Credentials) {
+        judgements.forget(Judgements.Question(handle: handle, access: access, peer: peer))
     }
 
     private static func denial(_ error: RPCError) -> AgentDenial {
@@ -184,29 +193,59 @@ package final class AgentExport: Sendable {
     ) throws(AgentDenial) -> FoundFile {
         try FileFinder.check(hint: request.pathHint)
         let decoded = DecodedHandle(request.handle)
-        let (root, finder) = state.withLock { ($0.root, $0.finder) }
+        let (root, finder, epoch) = state.withLock { ($0.root, $0.finder, $0.epoch) }
         if let root {
             guard let decoded, decoded.server == root.server, decoded.scope == root.scope else {
                 throw AgentDenial(.foreignHandle, "that is no handle of \(mapping.path)")
             }
         }
+        let question = Judgements.Question(
+            handle: request.handle, access: request.access, peer: peer)
+        if let found = try openGranted(question, request, decoded, finder, epoch) { return found }
         var attributes = try judge(request.handle, access: request.access, as: peer)
         guard attributes.type == .regular else {
             throw AgentDenial(.notRegularFile, "only regular files are handed out")
         }
         let candidate = try finder.find(
             decoded, hint: request.pathHint, finding: configuration.finding)
+        let status: clinux_stat
         do throws(AgentDenial) {
-            try FileFinder.verify(candidate, attributes)
+            status = try FileFinder.verify(candidate, attributes)
         } catch {
             guard error.reason == .differentFile, !candidate.isProved else { throw error }
             // The server may have believed attributes of long ago: let it look again.
             refresh(request.handle)
             attributes = try judge(request.handle, access: request.access, as: peer)
-            try FileFinder.verify(candidate, attributes)
+            status = try FileFinder.verify(candidate, attributes)
+        }
+        if candidate.isProved {
+            judgements.keep(question, attributes, epoch: epoch, status: status)
         }
         return try FileFinder.open(
             candidate, attributes, access: request.access, wantsBuffered: request.wantsBuffered)
+    }
+
+    /// Opens what the server has granted this caller a moment ago, if nothing says that it would
+    /// not again; nil: ask it.
+    private func openGranted(
+        _ question: Judgements.Question, _ request: AgentOpenRequest, _ decoded: DecodedHandle?,
+        _ finder: FileFinder, _ epoch: UInt64
+    ) throws(AgentDenial) -> FoundFile? {
+        guard judgements.mayKnow(question) else { return nil }
+        guard
+            let candidate = try? finder.find(
+                decoded, hint: request.pathHint, finding: configuration.finding),
+            candidate.isProved, let status = candidate.status,
+            let attributes = judgements.attributes(question, epoch: epoch, now: status)
+        else {
+            judgements.forget(question)
+            return nil
+        }
+        try FileFinder.verify(candidate, attributes)
+        var found = try FileFinder.open(
+            candidate, attributes, access: request.access, wantsBuffered: request.wantsBuffered)
+        found.isUnasked = true
+        return found
     }
 
     /// COMMIT makes servers that cache attributes look at the file, and changes nothing.

@@ -39,6 +39,8 @@ struct FoundFile: ~Copyable {
     let isDirect: Bool
     /// What the server said about it to the caller.
     let attributes: FileAttributes
+    /// It said so a moment ago, and was not asked again.
+    var isUnasked = false
 }
 
 /// An open directory on this host, from which files are found. Any thread.
@@ -82,6 +84,13 @@ package final class FileFinder: Sendable {
         let descriptor: AgentDescriptor
         /// Inode and generation are the handle's: no other file can have both.
         let isProved: Bool
+
+        /// The inode's attributes now.
+        var status: clinux_stat? {
+            var status = clinux_stat()
+            let answer = unsafe clinux_statx(descriptor.raw, nil, true, &status)
+            return answer == 0 ? status : nil
+        }
     }
 
     /// Opens (O_PATH) what `handle` names.
@@ -132,9 +141,11 @@ package final class FileFinder: Sendable {
     }
 
     /// Checks that a candidate is the regular file the server spoke of.
+    /// - Returns: its attributes here.
+    @discardableResult
     static func verify(
         _ candidate: borrowing Candidate, _ attributes: FileAttributes
-    ) throws(AgentDenial) {
+    ) throws(AgentDenial) -> clinux_stat {
         var status = clinux_stat()
         let answer = unsafe clinux_statx(candidate.descriptor.raw, nil, true, &status)
         guard answer == 0 else {
@@ -148,13 +159,14 @@ package final class FileFinder: Sendable {
                 .differentFile,
                 "inode \(status.inode) here, \(attributes.fileID) at the server")
         }
-        if candidate.isProved { return }
+        if candidate.isProved { return status }
         let isSame =
             status.size == attributes.size
             && attributes.modifyTime.isSame(status.modify_seconds, status.modify_nanoseconds)
         guard isSame else {
             throw AgentDenial(.differentFile, "size or times differ from what the server says")
         }
+        return status
     }
 
     /// Opens a verified candidate for I/O: the same inode, whatever its name is by now.

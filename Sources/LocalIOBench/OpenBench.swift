@@ -128,7 +128,7 @@ package struct OpenBench {
         let block = try Self.makeBlock()
         do {
             _ = try client.session.performBlocking(
-                .makeDirectory(client.session.root, folder, SetAttributes(mode: 0o755)))
+                .makeDirectory(client.session.root, NFSName(folder), SetAttributes(mode: 0o755)))
             for number in 0..<min(count, Self.fileLimit) {
                 let name = "\(folder)/\(number)"
                 names.append(name)
@@ -148,13 +148,13 @@ package struct OpenBench {
     private func removeFiles(_ client: LocalIOClient, _ names: [String]) {
         guard let folder = names.first?.split(separator: "/").first.map(String.init) else { return }
         let session = client.session
-        guard let found = try? session.performBlocking(.lookup(session.root, folder))
+        guard let found = try? session.performBlocking(.lookup(session.root, NFSName(folder)))
         else { return }
         for name in names {
             guard let last = name.split(separator: "/").last else { continue }
-            _ = try? session.performBlocking(.remove(found.handle, String(last)))
+            _ = try? session.performBlocking(.remove(found.handle, NFSName(last)))
         }
-        _ = try? session.performBlocking(.removeDirectory(session.root, folder))
+        _ = try? session.performBlocking(.removeDirectory(session.root, NFSName(folder)))
     }
 
     // MARK: - Roads

@@ -85,7 +85,7 @@ extension MountCore {
 
     /// Counts a lookup of a file found at the server.
     func found(
-        _ handle: FileHandle, _ attributes: FileAttributes, in parent: Node, as name: String
+        _ handle: FileHandle, _ attributes: FileAttributes, in parent: Node, as name: NFSName
     ) -> (node: Node, entry: EntryReply) {
         let node = nodes.lookedUp(handle, attributes, parent: parent, name: name)
         let entry = EntryReply(
@@ -98,7 +98,7 @@ extension MountCore {
     /// Answers with an entry; takes the lookup back if the kernel did not take it.
     func answer(
         _ request: Request, _ handle: FileHandle, _ attributes: FileAttributes, in parent: Node,
-        as name: String
+        as name: NFSName
     ) {
         let (node, entry) = found(handle, attributes, in: parent, as: name)
         if !request.entry(entry) { nodes.forget(node.id, count: 1) }

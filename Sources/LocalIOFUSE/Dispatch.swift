@@ -2,6 +2,7 @@
 internal import CLocalIOFUSE
 internal import Glibc
 internal import LocalIO
+internal import NFSTypes
 
 /// The fence's handler; `context` is the mount's core, which outlives the session.
 func handleOperation(
@@ -87,21 +88,19 @@ extension MountCore {
         if let raw = unsafe operation.request { _ = unsafe clfuse_reply_error(raw, errno) }
     }
 
-    /// The request's names; answers EILSEQ for one that is no UTF-8, which the client's names
-    /// are, rather than making another name of it.
-    private func name(_ text: UnsafePointer<CChar>?) -> String? {
+    private func name(_ text: UnsafePointer<CChar>?) -> NFSName? {
         guard let text = unsafe text else { return nil }
-        return unsafe String(validatingCString: text)
+        return unsafe NFSName(cString: text)
     }
 
     private func dispatchName(_ operation: clfuse_operation) {
-        guard let name = unsafe name(operation.name) else { return refuse(operation, EILSEQ) }
+        guard let name = unsafe name(operation.name) else { return refuse(operation, EINVAL) }
         let parent = operation.node
         let mode = operation.mode
         let flags = operation.flags
         switch operation.opcode {
         case CLFUSE_LOOKUP:
-            if parent == NodeTable.rootID, name == StatusFile.name {
+            if parent == NodeTable.rootID, name.text == StatusFile.name {
                 return run(operation) { (core, request) async throws(MountError) in
                     core.lookupStatus(request)
                 }
@@ -135,7 +134,7 @@ extension MountCore {
         }
     }
 
-    private func dispatchTwoNames(_ operation: clfuse_operation, _ name: String) {
+    private func dispatchTwoNames(_ operation: clfuse_operation, _ name: NFSName) {
         let node = operation.node
         let otherNode = operation.other_node
         if operation.opcode == CLFUSE_LINK {
@@ -144,7 +143,7 @@ extension MountCore {
             }
         }
         guard let other = unsafe self.name(operation.other_name) else {
-            return refuse(operation, EILSEQ)
+            return refuse(operation, EINVAL)
         }
         let flags = operation.flags
         if operation.opcode == CLFUSE_SYMLINK {

@@ -190,7 +190,9 @@ public final class Mount: @unchecked Sendable {
         _ = unsafe clfuse_sync(mountPoint)
         // syncfs starts the write-back of a FUSE mount and does not wait for it; fsync does.
         for path in core.nodes.writtenPaths {
-            let file = unsafe open(mountPoint + "/" + path, O_RDONLY | O_NONBLOCK)
+            let file = unsafe NFSName(joining: [NFSName(mountPoint), path]).withCString {
+                unsafe open($0, O_RDONLY | O_NONBLOCK)
+            }
             guard file >= 0 else { continue }
             fsync(file)
             close(file)

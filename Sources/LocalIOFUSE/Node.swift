@@ -36,7 +36,7 @@ final class Node: Sendable {
         var writers = 0
         /// Where it was last found; the path of the local road follows these.
         var parent: Node?
-        var name = ""
+        var name: NFSName = ""
         /// An open found that the name means another file; it is not held against it twice.
         var isNameDoubted = false
         /// Nil while nothing may be concluded: an open writer's changes are under way.
@@ -55,7 +55,7 @@ final class Node: Sendable {
 
     struct SillyName {
         let directory: Node
-        let name: String
+        let name: NFSName
         let credentials: Credentials
     }
 
@@ -76,8 +76,8 @@ final class Node: Sendable {
     }
 
     /// The path below the export by which the file was last found; for the local road alone.
-    var path: String {
-        var names: [String] = []
+    var path: NFSName {
+        var names: [NFSName] = []
         var next: Node? = self
         // A bound, because renames elsewhere may make a cycle of what was seen at other times.
         while let node = next, names.count < 512 {
@@ -86,7 +86,7 @@ final class Node: Sendable {
             names.append(name)
             next = parent
         }
-        return names.isEmpty ? "." : names.reversed().joined(separator: "/")
+        return names.isEmpty ? "." : NFSName(joining: names.reversed())
     }
 
     /// Whether the server's attributes tell of a change that did not come through this mount.

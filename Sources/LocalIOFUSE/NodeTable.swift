@@ -5,19 +5,10 @@ internal import LocalIO
 internal import NFSTypes
 internal import Threads
 
-/// A name in a directory, compared byte by byte: to Swift two forms of "é" are one string.
-struct NameKey: Hashable {
+/// A name in a directory.
+private struct NameKey: Hashable {
     let directory: UInt64
-    let name: String
-
-    static func == (left: NameKey, right: NameKey) -> Bool {
-        left.directory == right.directory && left.name.utf8.elementsEqual(right.name.utf8)
-    }
-
-    func hash(into hasher: inout Hasher) {
-        hasher.combine(directory)
-        for byte in name.utf8 { hasher.combine(byte) }
-    }
+    let name: NFSName
 }
 
 /// The nodes of a mount. Any thread. Lock order: the table before a node.
@@ -58,7 +49,7 @@ final class NodeTable: Sendable {
     func node(of handle: FileHandle) -> Node? { state.withLock { $0.byHandle[handle] } }
 
     /// The node that was last found under a name.
-    func node(named name: String, in directory: Node) -> Node? {
+    func node(named name: NFSName, in directory: Node) -> Node? {
         state.withLock { $0.byName[NameKey(directory: directory.id, name: name)] }
     }
 
@@ -67,7 +58,7 @@ final class NodeTable: Sendable {
     /// A file that was changed elsewhere gets a new one, unless this mount has it open for
     /// writing.
     func lookedUp(
-        _ handle: FileHandle, _ attributes: FileAttributes, parent: Node, name: String
+        _ handle: FileHandle, _ attributes: FileAttributes, parent: Node, name: NFSName
     ) -> Node {
         state.withLock { state in
             if let node = state.byHandle[handle] {
@@ -91,7 +82,7 @@ final class NodeTable: Sendable {
     }
 
     private static func place(
-        _ state: inout State, _ node: Node, _ parent: Node, _ name: String, isLookup: Bool
+        _ state: inout State, _ node: Node, _ parent: Node, _ name: NFSName, isLookup: Bool
     ) {
         let key = NameKey(directory: parent.id, name: name)
         let old = node.state.withLock { node in
@@ -111,7 +102,7 @@ final class NodeTable: Sendable {
     }
 
     /// A node has been renamed by this mount; what had the new name has it no more.
-    func moved(from source: (Node, String), to target: (Node, String)) {
+    func moved(from source: (Node, NFSName), to target: (Node, NFSName)) {
         state.withLock { state in
             let key = NameKey(directory: source.0.id, name: source.1)
             guard let node = state.byName[key] else {
@@ -124,7 +115,7 @@ final class NodeTable: Sendable {
     }
 
     /// A name has been removed by this mount.
-    func removed(_ name: String, in directory: Node) {
+    func removed(_ name: NFSName, in directory: Node) {
         state.withLock { state in
             state.byName.removeValue(forKey: NameKey(directory: directory.id, name: name))?
                 .expectNewChangeTime()
@@ -163,7 +154,7 @@ final class NodeTable: Sendable {
     var openCount: Int { state.withLock { $0.openCount } }
 
     /// The paths of files that are open for writing.
-    var writtenPaths: [String] {
+    var writtenPaths: [NFSName] {
         let nodes = state.withLock { state in
             state.byID.values.filter { $0.state.withLock { $0.writers > 0 } }
         }

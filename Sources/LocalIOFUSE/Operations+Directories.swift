@@ -71,6 +71,10 @@ extension MountCore {
     }
 
     /// One READDIRPLUS; nil for BAD_COOKIE where that is tolerated.
+    ///
+    /// NFS-Ganesha 4.3 answers NOENT, which RFC 1813 does not have for READDIRPLUS, if a name is
+    /// removed while it lists. It is asked again; and what stays is EIO, because readdir(3) takes
+    /// ENOENT for the end of the directory, and files would be missing from the listing.
     private func part(
         _ directory: OpenDirectory, _ cookie: UInt64, _ verifier: UInt64,
         toleratesBadCookie: Bool
@@ -78,11 +82,17 @@ extension MountCore {
         let call = NFSCall.readDirectoryPlus(
             directory.node.handle, cookie: cookie, cookieVerifier: verifier,
             nameByteCount: 32 << 10, byteCount: 128 << 10)
-        do throws(RPCError) {
-            return try await session.perform(call, credentials: directory.credentials)
-        } catch {
-            if toleratesBadCookie, error.isAnswer(.badCookie) { return nil }
-            throw MountError(error)
+        var pause = 1
+        while true {
+            do throws(RPCError) {
+                return try await session.perform(call, credentials: directory.credentials)
+            } catch {
+                if toleratesBadCookie, error.isAnswer(.badCookie) { return nil }
+                guard error.isAnswer(.noEntry) else { throw MountError(error) }
+                guard pause < 200 else { throw MountError(EIO) }
+            }
+            try? await Task.sleep(for: .milliseconds(pause))
+            pause *= 2
         }
     }
 

@@ -102,7 +102,7 @@ extension MountCore {
     }
 
     func create(
-        _ request: Request, _ parent: UInt64, _ name: String, mode: UInt32, flags: Int32
+        _ request: Request, _ parent: UInt64, _ name: NFSName, mode: UInt32, flags: Int32
     ) async throws(MountError) {
         let parent = try node(parent)
         let (handle, attributes) =
@@ -130,7 +130,7 @@ extension MountCore {
     /// EXCLUSIVE with a verifier, so that a call sent twice finds its own file; the mode, which
     /// that form cannot carry, follows.
     private func createExclusively(
-        _ parent: Node, _ name: String, _ mode: UInt32, _ credentials: Credentials
+        _ parent: Node, _ name: NFSName, _ mode: UInt32, _ credentials: Credentials
     ) async throws(MountError) -> (FileHandle, FileAttributes) {
         let verifier = UInt64.random(in: 0...(.max))
         let made = try await call(
@@ -149,7 +149,7 @@ extension MountCore {
 
     /// GUARDED; a file that turns out to exist is what an open without O_EXCL wants.
     private func createOrFind(
-        _ parent: Node, _ name: String, _ mode: UInt32, _ credentials: Credentials
+        _ parent: Node, _ name: NFSName, _ mode: UInt32, _ credentials: Credentials
     ) async throws(MountError) -> (FileHandle, FileAttributes) {
         let reply = try await change(
             .create(parent.handle, name, mode: .guarded(SetAttributes(mode: mode & 0o7777))),

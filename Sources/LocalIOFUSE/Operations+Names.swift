@@ -8,7 +8,7 @@ internal import Threads
 
 extension MountCore {
     func lookup(
-        _ request: Request, _ parent: UInt64, _ name: String
+        _ request: Request, _ parent: UInt64, _ name: NFSName
     ) async throws(MountError) {
         let parent = try node(parent)
         let reply = try await call(.lookup(parent.handle, name), as: request.credentials)
@@ -19,7 +19,7 @@ extension MountCore {
 
     /// Answers with what a creating call made; looks it up if the server did not say.
     private func answerMade(
-        _ request: Request, _ reply: CreateReply?, in parent: Node, _ name: String
+        _ request: Request, _ reply: CreateReply?, in parent: Node, _ name: NFSName
     ) async throws(MountError) {
         guard let reply, let handle = reply.handle else {
             let found = try await call(.lookup(parent.handle, name), as: request.credentials)
@@ -33,7 +33,7 @@ extension MountCore {
     }
 
     func makeDirectory(
-        _ request: Request, _ parent: UInt64, _ name: String, mode: UInt32
+        _ request: Request, _ parent: UInt64, _ name: NFSName, mode: UInt32
     ) async throws(MountError) {
         let parent = try node(parent)
         let reply = try await change(
@@ -43,7 +43,7 @@ extension MountCore {
     }
 
     func makeNode(
-        _ request: Request, _ parent: UInt64, _ name: String, mode: UInt32,
+        _ request: Request, _ parent: UInt64, _ name: NFSName, mode: UInt32,
         device: (major: UInt32, minor: UInt32)
     ) async throws(MountError) {
         let parent = try node(parent)
@@ -68,7 +68,7 @@ extension MountCore {
     }
 
     func makeSymbolicLink(
-        _ request: Request, _ parent: UInt64, _ name: String, target: String
+        _ request: Request, _ parent: UInt64, _ name: NFSName, target: NFSName
     ) async throws(MountError) {
         let parent = try node(parent)
         let reply = try await change(
@@ -78,7 +78,7 @@ extension MountCore {
     }
 
     func link(
-        _ request: Request, _ id: UInt64, to parent: UInt64, _ name: String
+        _ request: Request, _ id: UInt64, to parent: UInt64, _ name: NFSName
     ) async throws(MountError) {
         let node = try node(id)
         let parent = try self.node(parent)
@@ -91,7 +91,7 @@ extension MountCore {
     }
 
     func unlink(
-        _ request: Request, _ parent: UInt64, _ name: String
+        _ request: Request, _ parent: UInt64, _ name: NFSName
     ) async throws(MountError) {
         let parent = try node(parent)
         if try await hideIfOpen(parent, name, request.credentials) { return request.succeed() }
@@ -102,7 +102,7 @@ extension MountCore {
     }
 
     func removeDirectory(
-        _ request: Request, _ parent: UInt64, _ name: String
+        _ request: Request, _ parent: UInt64, _ name: NFSName
     ) async throws(MountError) {
         let parent = try node(parent)
         var pause = 2
@@ -167,7 +167,7 @@ extension MountCore {
 
     /// The open file under a name, if there is one.
     private func openNode(
-        _ parent: Node, _ name: String, _ credentials: Credentials
+        _ parent: Node, _ name: NFSName, _ credentials: Credentials
     ) async -> Node? {
         guard let found = try? await call(.lookup(parent.handle, name), as: credentials),
             let node = nodes.node(of: found.handle),
@@ -181,7 +181,7 @@ extension MountCore {
     /// Renames an open file instead of removing it, as every NFS client does (Linux:
     /// fs/nfs/unlink.c, nfs_sillyrename).
     private func hideIfOpen(
-        _ parent: Node, _ name: String, _ credentials: Credentials
+        _ parent: Node, _ name: NFSName, _ credentials: Credentials
     ) async throws(MountError) -> Bool {
         guard nodes.openCount > 0, let node = await openNode(parent, name, credentials) else {
             return false
@@ -191,11 +191,11 @@ extension MountCore {
     }
 
     private func hide(
-        _ node: Node, _ parent: Node, _ name: String, _ credentials: Credentials
+        _ node: Node, _ parent: Node, _ name: NFSName, _ credentials: Credentials
     ) async throws(MountError) {
-        let hidden =
+        let hidden = NFSName(
             ".nfs" + String(node.fileID, radix: 16)
-            + String(UInt64.random(in: 0...(.max)), radix: 16)
+                + String(UInt64.random(in: 0...(.max)), radix: 16))
         _ = try await change(
             .rename(from: parent.handle, name, to: parent.handle, hidden), as: credentials,
             done: .noEntry)
@@ -227,7 +227,7 @@ extension MountCore {
 /// Both ends of a rename.
 struct RenameNames: Sendable {
     let sourceParent: UInt64
-    let source: String
+    let source: NFSName
     let targetParent: UInt64
-    let target: String
+    let target: NFSName
 }

@@ -70,7 +70,7 @@ final class Request: Sendable {
         answer { unsafe clfuse_reply_attributes($0.pointer, &attributes, seconds) }
     }
 
-    func link(_ target: String) {
+    func link(_ target: NFSName) {
         answer { raw in unsafe target.withCString { unsafe clfuse_reply_link(raw.pointer, $0) } }
     }
 

@@ -9,6 +9,7 @@ final class FaultInjector: Sendable {
     let faults: ServerFaults
     private let calls = Atomic<Int>(0)
     private let fileCalls = Atomic<Int>(0)
+    private let listings = Atomic<Int>(0)
     private let writtenBytes = Atomic<UInt64>(0)
 
     init(_ faults: ServerFaults) { self.faults = faults }
@@ -25,6 +26,13 @@ final class FaultInjector: Sendable {
         guard faults.jukeboxEvery > 0 else { return false }
         let count = fileCalls.add(1, ordering: .relaxed).newValue
         return count % faults.jukeboxEvery == 0
+    }
+
+    /// Counts a listing; true if a name is said to have gone during it.
+    func losesName() -> Bool {
+        guard faults.lostNameEvery > 0 else { return false }
+        let count = listings.add(1, ordering: .relaxed).newValue
+        return count % faults.lostNameEvery == 0
     }
 
     /// How much of a READ is answered.

@@ -50,11 +50,14 @@ public struct ServerFaults: Hashable, Sendable {
     public var writeByteLimit: Int
     /// Every so many NFS calls one is answered `NFS3ERR_JUKEBOX` without being carried out.
     public var jukeboxEvery: Int
+    /// Every so many READDIRs and READDIRPLUSes one is answered `NFS3ERR_NOENT`, as NFS-Ganesha
+    /// does if a name goes while it lists.
+    public var lostNameEvery: Int
 
     public init(
         holdUncommitted: Bool = false, replyDelay: Duration = .zero, dropConnectionEvery: Int = 0,
         noSpaceAfterBytes: UInt64? = nil, readByteLimit: Int = 0, writeByteLimit: Int = 0,
-        jukeboxEvery: Int = 0
+        jukeboxEvery: Int = 0, lostNameEvery: Int = 0
     ) {
         self.holdUncommitted = holdUncommitted
         self.replyDelay = replyDelay
@@ -63,5 +66,6 @@ public struct ServerFaults: Hashable, Sendable {
         self.readByteLimit = readByteLimit
         self.writeByteLimit = writeByteLimit
         self.jukeboxEvery = jukeboxEvery
+        self.lostNameEvery = lostNameEvery
     }
 }

@@ -29,6 +29,7 @@ extension Worker {
         do throws(Refusal) {
             let directory = try directory(handle)
             status = directory.status
+            if service.faults.losesName() { throw Refusal(.noEntry) }
             if cookie != 0, verifier != cookieVerifier { throw Refusal(.badCookie) }
             let flags = O_RDONLY | clinux_o_directory
             let stream = try Descriptor(answer: clinux_reopen(directory.raw, flags))

@@ -93,6 +93,12 @@ func verifierBytes(_ number: UInt64) -> VerifierBytes {
     unsafe withUnsafeBytes(of: number) { unsafe $0.loadUnaligned(as: VerifierBytes.self) }
 }
 
+/// The name at `pointer`; empty for none.
+func name(_ pointer: UnsafeMutablePointer<CChar>?) -> NFSName {
+    guard let pointer = unsafe pointer else { return "" }
+    return unsafe NFSName(cString: pointer)
+}
+
 /// The text at `pointer`, ill-formed UTF-8 repaired; empty for none.
 func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String {
     guard let pointer = unsafe pointer else { return "" }

@@ -112,7 +112,7 @@ extension NFSCall where Reply == ReadLinkReply {
                 let reply = unsafe form.READLINK3res_u.resok
                 return unsafe .reply(
                     ReadLinkReply(
-                        target: text(reply.data),
+                        target: name(reply.data),
                         attributes: FileAttributes(reply.symlink_attributes)))
             })
     }

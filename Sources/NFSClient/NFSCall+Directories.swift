@@ -6,7 +6,7 @@ extension NFSCall where Reply == FileAttributes? {
     /// Removes a name that is no directory; answers the directory's attributes
     /// (RFC 1813, section 3.3.12).
     public static func remove(
-        _ directory: FileHandle, _ name: String
+        _ directory: FileHandle, _ name: NFSName
     ) -> NFSCall<FileAttributes?> {
         unsafe NFSCall(
             "REMOVE", isIdempotent: false, refusal: NFSClient.refusal(name: name),
@@ -27,7 +27,7 @@ extension NFSCall where Reply == FileAttributes? {
     /// Removes an empty directory; answers the parent's attributes
     /// (RFC 1813, section 3.3.13).
     public static func removeDirectory(
-        _ directory: FileHandle, _ name: String
+        _ directory: FileHandle, _ name: NFSName
     ) -> NFSCall<FileAttributes?> {
         unsafe NFSCall(
             "RMDIR", isIdempotent: false, refusal: NFSClient.refusal(name: name),
@@ -49,8 +49,8 @@ extension NFSCall where Reply == FileAttributes? {
 extension NFSCall where Reply == RenameReply {
     /// Renames, replacing what the new name named (RFC 1813, section 3.3.14).
     public static func rename(
-        from sourceDirectory: FileHandle, _ sourceName: String,
-        to targetDirectory: FileHandle, _ targetName: String
+        from sourceDirectory: FileHandle, _ sourceName: NFSName,
+        to targetDirectory: FileHandle, _ targetName: NFSName
     ) -> NFSCall<RenameReply> {
         let refused =
             NFSClient.refusal(name: sourceName) ?? NFSClient.refusal(name: targetName)
@@ -80,7 +80,7 @@ extension NFSCall where Reply == RenameReply {
 extension NFSCall where Reply == LinkReply {
     /// Gives a file one more name (RFC 1813, section 3.3.15).
     public static func link(
-        _ handle: FileHandle, to directory: FileHandle, _ name: String
+        _ handle: FileHandle, to directory: FileHandle, _ name: NFSName
     ) -> NFSCall<LinkReply> {
         unsafe NFSCall(
             "LINK", isIdempotent: false, refusal: NFSClient.refusal(name: name),
@@ -145,7 +145,7 @@ extension DirectoryListing {
         while let entry = unsafe next?.pointee {
             entries.append(
                 unsafe DirectoryEntry(
-                    fileID: entry.fileid, name: text(entry.name), cookie: entry.cookie,
+                    fileID: entry.fileid, name: NFSClient.name(entry.name), cookie: entry.cookie,
                     attributes: FileAttributes(entry.name_attributes),
                     handle: FileHandle(entry.name_handle)))
             unsafe next = unsafe entry.nextentry

@@ -5,7 +5,7 @@ public import NFSTypes
 
 extension NFSCall where Reply == LookupReply {
     /// Finds a name in a directory (RFC 1813, section 3.3.3).
-    public static func lookup(_ directory: FileHandle, _ name: String) -> NFSCall<LookupReply> {
+    public static func lookup(_ directory: FileHandle, _ name: NFSName) -> NFSCall<LookupReply> {
         unsafe NFSCall(
             "LOOKUP", isIdempotent: true, refusal: NFSClient.refusal(name: name),
             send: { context, token in
@@ -35,7 +35,7 @@ extension NFSCall where Reply == LookupReply {
 extension NFSCall where Reply == CreateReply {
     /// Makes a regular file (RFC 1813, section 3.3.8).
     public static func create(
-        _ directory: FileHandle, _ name: String, mode: CreateMode
+        _ directory: FileHandle, _ name: NFSName, mode: CreateMode
     ) -> NFSCall<CreateReply> {
         var isIdempotent = false
         if case .exclusive = mode { isIdempotent = true }
@@ -62,7 +62,7 @@ extension NFSCall where Reply == CreateReply {
 
     /// Makes a directory (RFC 1813, section 3.3.9).
     public static func makeDirectory(
-        _ directory: FileHandle, _ name: String, _ attributes: SetAttributes
+        _ directory: FileHandle, _ name: NFSName, _ attributes: SetAttributes
     ) -> NFSCall<CreateReply> {
         unsafe NFSCall(
             "MKDIR", isIdempotent: false, refusal: NFSClient.refusal(name: name),
@@ -86,10 +86,10 @@ extension NFSCall where Reply == CreateReply {
 
     /// Makes a symbolic link to `target` (RFC 1813, section 3.3.10).
     public static func symbolicLink(
-        _ directory: FileHandle, _ name: String, target: String,
+        _ directory: FileHandle, _ name: NFSName, target: NFSName,
         _ attributes: SetAttributes = SetAttributes()
     ) -> NFSCall<CreateReply> {
-        let refused = NFSClient.refusal(name: name) ?? (target.utf8.contains(0) ? .invalid : nil)
+        let refused = NFSClient.refusal(name: name) ?? (target.hasZero ? .invalid : nil)
         return unsafe NFSCall(
             "SYMLINK", isIdempotent: false, refusal: refused,
             send: { context, token in
@@ -117,7 +117,7 @@ extension NFSCall where Reply == CreateReply {
 
     /// Makes a device, a socket or a FIFO (RFC 1813, section 3.3.11).
     public static func makeNode(
-        _ directory: FileHandle, _ name: String, _ file: SpecialFile,
+        _ directory: FileHandle, _ name: NFSName, _ file: SpecialFile,
         _ attributes: SetAttributes
     ) -> NFSCall<CreateReply> {
         unsafe NFSCall(

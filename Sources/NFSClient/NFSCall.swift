@@ -40,9 +40,9 @@ enum Decoded<Reply> {
 private let nameByteCountLimit = 255
 
 /// The status a server answers for a name that cannot be one; nil for a possible name.
-func refusal(name: String) -> NFSStatus? {
-    if name.utf8.contains(0) { return .invalid }
-    if name.utf8.count > nameByteCountLimit { return .nameTooLong }
+func refusal(name: NFSName) -> NFSStatus? {
+    if name.hasZero { return .invalid }
+    if name.byteCount > nameByteCountLimit { return .nameTooLong }
     return nil
 }
 
@@ -61,7 +61,7 @@ func withHandle<Result>(_ handle: FileHandle, _ body: (nfs_fh3) -> Result) -> Re
 
 /// Runs `body` with libnfs's form of a name in a directory, valid within.
 func withName<Result>(
-    _ directory: FileHandle, _ name: String, _ body: (diropargs3) -> Result
+    _ directory: FileHandle, _ name: NFSName, _ body: (diropargs3) -> Result
 ) -> Result {
     unsafe withHandle(directory) { handle in
         unsafe name.withCString { text in

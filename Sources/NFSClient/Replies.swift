@@ -17,7 +17,7 @@ public struct AccessReply: Hashable, Sendable {
 
 /// What READLINK answers.
 public struct ReadLinkReply: Hashable, Sendable {
-    public var target: String
+    public var target: NFSName
     public var attributes: FileAttributes?
 }
 

@@ -82,14 +82,14 @@ public struct PathConfiguration: Hashable, Sendable {
 /// One entry of READDIRPLUS (RFC 1813, section 3.3.17).
 public struct DirectoryEntry: Hashable, Sendable {
     public var fileID: UInt64
-    public var name: String
+    public var name: NFSName
     /// Where the listing goes on after this entry.
     public var cookie: UInt64
     public var attributes: FileAttributes?
     public var handle: FileHandle?
 
     public init(
-        fileID: UInt64, name: String, cookie: UInt64, attributes: FileAttributes? = nil,
+        fileID: UInt64, name: NFSName, cookie: UInt64, attributes: FileAttributes? = nil,
         handle: FileHandle? = nil
     ) {
         self.fileID = fileID

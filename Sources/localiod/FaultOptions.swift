@@ -38,8 +38,13 @@ struct FaultOptions: ParsableArguments {
         help: "For tests: answer every so manieth NFS call NFS3ERR_JUKEBOX.")
     var jukeboxEvery = 0
 
+    @Option(
+        name: .customLong("fault-lost-name-every"),
+        help: "For tests: answer every so manieth listing NFS3ERR_NOENT.")
+    var lostNameEvery = 0
+
     func validate() throws {
-        let values = [replyDelay, dropEvery, readLimit, writeLimit, jukeboxEvery]
+        let values = [replyDelay, dropEvery, readLimit, writeLimit, jukeboxEvery, lostNameEvery]
         if values.contains(where: { $0 < 0 }) {
             throw ValidationError("a fault's number must not be negative")
         }
@@ -49,6 +54,7 @@ struct FaultOptions: ParsableArguments {
         ServerFaults(
             holdUncommitted: holdUncommitted, replyDelay: .milliseconds(replyDelay),
             dropConnectionEvery: dropEvery, noSpaceAfterBytes: noSpaceAfter,
-            readByteLimit: readLimit, writeByteLimit: writeLimit, jukeboxEvery: jukeboxEvery)
+            readByteLimit: readLimit, writeByteLimit: writeLimit, jukeboxEvery: jukeboxEvery,
+            lostNameEvery: lostNameEvery)
     }
 }

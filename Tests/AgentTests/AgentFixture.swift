@@ -96,7 +96,7 @@ final class AgentFixture: Sendable {
     func handle(_ path: String) throws -> FileHandle {
         var handle = session.root
         for part in path.split(separator: "/") {
-            handle = try session.performBlocking(.lookup(handle, String(part))).handle
+            handle = try session.performBlocking(.lookup(handle, NFSName(part))).handle
         }
         return handle
     }

@@ -118,6 +118,26 @@ enum PageCacheProbe {
         try buffered.closeBlocking()
     }
 
+    /// A misaligned read of what is there needs neither the disk nor a bounce buffer.
+    @Test func misalignedReadsLookToo() throws {
+        let site = try Site(.embedded)
+        var generator = SeededGenerator(seed: 5)
+        let bytes = generator.bytes(Self.size)
+        try Self.coldFile(site, bytes)
+        #expect(try site.contents("file") == bytes)
+        let client = try site.connect(.automatic, policy: .local) { $0.readsAhead = false }
+        let file = try client.openBlocking("file", .readOnly)
+        let memory = TestMemory(1 << 20)
+        for turn in 0..<100 {
+            let offset = turn * 7919 % (Self.size - 50_000)
+            let isRight =
+                try Self.read(file, memory, 47_008, at: offset)
+                == Array(bytes[offset..<offset + 47_008])
+            try #require(isRight, "read at \(offset)")
+        }
+        #expect(client.statistics().cachedReads == 100)
+    }
+
     @Test func aColdFileStaysCold() throws {
         let site = try Site(.embedded)
         var generator = SeededGenerator(seed: 4)

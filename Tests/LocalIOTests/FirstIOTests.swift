@@ -148,7 +148,7 @@ import Threads
         let session = client.session
         let found = try session.performBlocking(.lookup(session.root, "old"))
         let attributes = try session.performBlocking(.getAttributes(found.handle))
-        let name = Lock("old")
+        let name = Lock<NFSName>("old")
         let file = try client.open(
             handle: found.handle, attributes: attributes, granted: [.read, .modify, .extend],
             access: .readWrite, credentials: session.configuration.credentials

@@ -1,4 +1,5 @@
 // Close-to-open between two mounts of one export, on different roads.
+import Foundation
 import Glibc
 import LocalIOBench
 import LocalIOTesting
@@ -58,6 +59,27 @@ import Testing
             #expect(stat(reader.point + "/file", &status) == 0)
             #expect(Int(status.st_size) == size)
         }
+    }
+
+    /// NFS-Ganesha answers NOENT to a listing during which a name goes, which readdir(3) takes for
+    /// the end of the directory: a listing would be short, and nobody told.
+    @Test(arguments: [2, 3]) func aListingIsWholeOrFails(every: Int) throws {
+        let site = try MountSite(
+            .embedded, arguments: ["--fault-lost-name-every", "\(every)"])
+        let mount = try site.mount()
+        let names = Set((0..<3000).map { "file-\($0)" })
+        for name in names { try writeFile(site.exported + "/" + name, []) }
+        for _ in 0..<5 {
+            let found = try FileManager.default.contentsOfDirectory(atPath: mount.point)
+            #expect(Set(found) == names && found.count == names.count, "\(found.count)")
+        }
+        // A server that never says anything else is an error, not an empty directory.
+        let deaf = try MountSite(.embedded, arguments: ["--fault-lost-name-every", "1"])
+        try writeFile(deaf.exported + "/file", [])
+        let stream = opendir(try deaf.mount().point)
+        defer { if let stream { closedir(stream) } }
+        errno = 0
+        #expect(stream.flatMap { readdir($0) } == nil && errno == EIO)
     }
 
     /// One holds the file open for reading while the other grows it: a new open sees it all.

@@ -15,9 +15,11 @@ enum MountedServer: String, CaseIterable, Sendable {
         allCases.filter { $0 == .embedded || Requirement.ganesha.isMet }
     }
 
-    func start(in directory: FilePath) throws -> any NFSServerFixture {
+    func start(
+        in directory: FilePath, arguments: [String] = []
+    ) throws -> any NFSServerFixture {
         self == .embedded
-            ? try EmbeddedServerProcess(exporting: directory)
+            ? try EmbeddedServerProcess(exporting: directory, arguments: arguments)
             : try GaneshaServer(exporting: directory)
     }
 }
@@ -67,10 +69,11 @@ final class MountSite {
     let server: any NFSServerFixture
     private(set) var mounts: [MountProcess] = []
 
-    init(_ kind: MountedServer) throws {
+    /// - Parameter arguments: of the embedded server.
+    init(_ kind: MountedServer, arguments: [String] = []) throws {
         directory = try TemporaryDirectory(mode: 0o777)
         chmod(directory.path.string, 0o777)
-        server = try kind.start(in: directory.path)
+        server = try kind.start(in: directory.path, arguments: arguments)
     }
 
     deinit {

@@ -96,7 +96,7 @@ final class BufferedSession: ClientRoadSession {
     func fileHasChanged() throws(BenchError) {
         let session = client.session
         do throws(RPCError) {
-            let found = try session.performBlocking(.lookup(session.root, name))
+            let found = try session.performBlocking(.lookup(session.root, NFSName(name)))
             _ = try session.performBlocking(
                 .setAttributes(
                     found.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil))

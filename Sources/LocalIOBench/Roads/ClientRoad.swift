@@ -4,6 +4,7 @@ internal import Glibc
 internal import LocalIO
 internal import Logging
 internal import NFSClient
+internal import NFSTypes
 internal import SystemPackage
 
 /// A road that goes through a client of ours.
@@ -43,7 +44,7 @@ extension ClientRoadSession {
         if let created {
             do throws(RPCError) {
                 let session = client.session
-                _ = try session.performBlocking(.remove(session.root, created))
+                _ = try session.performBlocking(.remove(session.root, NFSName(created)))
             } catch {
                 BenchCommand.complain("cannot remove \(created) at \(client.url): \(error)")
             }
