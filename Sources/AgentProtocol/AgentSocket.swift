@@ -99,7 +99,19 @@ package final class AgentSocket: Sendable {
     package func send(
         _ message: AgentMessage, descriptors: [Int32] = [], timeout: Duration = .seconds(5)
     ) throws(AgentSocketError) {
-        let bytes = message.encoded()
+        try send(bytes: message.encoded(), descriptors, timeout)
+    }
+
+    /// Sends messages behind one another, as one piece.
+    package func send(
+        _ messages: [AgentMessage], timeout: Duration = .seconds(5)
+    ) throws(AgentSocketError) {
+        try send(bytes: messages.flatMap { $0.encoded() }, [], timeout)
+    }
+
+    private func send(
+        bytes: [UInt8], _ descriptors: [Int32], _ timeout: Duration
+    ) throws(AgentSocketError) {
         let deadline = ContinuousClock.now + timeout
         try sending.withLock { (_) throws(AgentSocketError) in
             var sent = 0

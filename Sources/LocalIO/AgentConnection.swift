@@ -21,8 +21,12 @@ final class AgentConnection: Sendable {
     private struct State {
         var askers: [UInt64: Asker] = [:]
         var nextRequest: UInt64 = 1
+        /// Opens that are over, which the agent does not know yet.
+        var releases: [UInt64] = []
         var isOver = false
     }
+
+    private static let releaseLimit = 64
 
     let socket: AgentSocket
     private let timeout: Duration
@@ -120,16 +124,20 @@ final class AgentConnection: Sendable {
     func ask(_ request: AgentOpenRequest) -> AgentDelivery? {
         var request = request
         let asker = Asker()
-        let number: UInt64? = state.withLock { state in
-            guard !state.isOver else { return nil }
-            defer { state.nextRequest += 1 }
+        let (number, releases): (UInt64?, [UInt64]) = state.withLock { state in
+            guard !state.isOver else { return (nil, []) }
+            defer {
+                state.nextRequest += 1
+                state.releases = []
+            }
             state.askers[state.nextRequest] = asker
-            return state.nextRequest
+            return (state.nextRequest, state.releases)
         }
         guard let number else { return nil }
         request.requestID = number
         do throws(AgentSocketError) {
-            try socket.send(.open(request), timeout: timeout)
+            try socket.send(
+                releases.map { .release(openID: $0) } + [.open(request)], timeout: timeout)
         } catch {
             // Half a message may have gone out.
             close()
@@ -139,15 +147,33 @@ final class AgentConnection: Sendable {
         return delivery
     }
 
-    /// Tells the agent that an open is over. Never waits.
+    /// Notes that an open is over: the agent hears of it with the next question, at the lease's
+    /// next turn, or when many are. Never waits. It holds no descriptor for it.
     func release(_ openID: UInt64) {
-        _ = later {
-            guard !self.state.withLock({ $0.isOver }) else { return }
-            do throws(AgentSocketError) {
-                try self.socket.send(.release(openID: openID), timeout: self.timeout)
-            } catch {
-                self.close()
-            }
+        let isMany = state.withLock { state in
+            guard !state.isOver else { return false }
+            state.releases.append(openID)
+            return state.releases.count == Self.releaseLimit
+        }
+        if isMany { _ = later { self.sendReleases() } }
+    }
+
+    /// Has the agent told of the opens that are over, if there are any. Never waits.
+    func sendReleasesLater() {
+        guard state.withLock({ !$0.releases.isEmpty }) else { return }
+        _ = later { self.sendReleases() }
+    }
+
+    private func sendReleases() {
+        let releases = state.withLock { state in
+            defer { state.releases = [] }
+            return state.isOver ? [] : state.releases
+        }
+        if releases.isEmpty { return }
+        do throws(AgentSocketError) {
+            try socket.send(releases.map { .release(openID: $0) }, timeout: timeout)
+        } catch {
+            close()
         }
     }
 

@@ -239,6 +239,7 @@ final class Lease: Sendable {
             _ = wake.wait(timeout: pause(backoff))
             guard let client = weakClient, !state.withLock({ $0.isStopping }) else { return }
             joinEnded()
+            if case .agent(let connection) = source.source { connection.sendReleasesLater() }
             if state.withLock({ $0.mustProbe }) {
                 guard session.isConnected, answers() else { continue }
                 backoff = regain(client) ? shortest : longer(backoff)

@@ -59,6 +59,9 @@ final class AgentCore: Sendable {
         if let reason = opens.refusal(for: client) {
             return refuse(client, requestID, .init(reason, "the limit of granted opens"))
         }
+        // The inode of a grant that still holds is in memory, since it was opened a moment ago:
+        // opening it here takes less than waking a worker for it.
+        if grantUnasked(request, client, export) { return }
         guard client.begin(limit: configuration.limits.inFlightPerClient) else {
             return refuse(client, requestID, .init(.tooManyInFlight, "wait for answers first"))
         }
@@ -73,6 +76,26 @@ final class AgentCore: Sendable {
         }
         queue.withLock { $0.append(Work(client: client, export: export, request: request)) }
         queued.signal()
+    }
+
+    /// Answers an OPEN by what the server has granted this user a moment ago.
+    /// - Returns: false if a worker must ask.
+    private func grantUnasked(
+        _ request: AgentOpenRequest, _ client: AgentClient, _ export: AgentExport
+    ) -> Bool {
+        let epoch = export.epoch
+        do throws(AgentDenial) {
+            guard let file = try export.openGranted(request, as: client.peer.credentials) else {
+                return false
+            }
+            let record = OpenRecord(
+                client: client, export: export, handle: request.handle, access: request.access)
+            try opens.grant(record, epoch: epoch, request: request, file: file)
+        } catch {
+            return false
+        }
+        counters.opened(isUnasked: true)
+        return true
     }
 
     private func refuse(_ client: AgentClient, _ requestID: UInt64, _ denial: AgentDenial) {
@@ -102,11 +125,10 @@ final class AgentCore: Sendable {
             case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
             }
             let file = try export.open(request, as: client.peer.credentials)
-            let isUnasked = file.isUnasked
             let record = OpenRecord(
                 client: client, export: export, handle: request.handle, access: request.access)
             try opens.grant(record, epoch: epoch, request: request, file: file)
-            counters.opened(isUnasked: isUnasked)
+            counters.opened(isUnasked: false)
         } catch {
             logger.debug(
                 "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])

@@ -201,7 +201,6 @@ package final class AgentExport: Sendable {
         }
         let question = Judgements.Question(
             handle: request.handle, access: request.access, peer: peer)
-        if let found = try openGranted(question, request, decoded, finder, epoch) { return found }
         var attributes = try judge(request.handle, access: request.access, as: peer)
         guard attributes.type == .regular else {
             throw AgentDenial(.notRegularFile, "only regular files are handed out")
@@ -227,14 +226,18 @@ package final class AgentExport: Sendable {
 
     /// Opens what the server has granted this caller a moment ago, if nothing says that it would
     /// not again; nil: ask it.
-    private func openGranted(
-        _ question: Judgements.Question, _ request: AgentOpenRequest, _ decoded: DecodedHandle?,
-        _ finder: FileFinder, _ epoch: UInt64
+    func openGranted(
+        _ request: AgentOpenRequest, as peer: Credentials
     ) throws(AgentDenial) -> FoundFile? {
+        let question = Judgements.Question(
+            handle: request.handle, access: request.access, peer: peer)
         guard judgements.mayKnow(question) else { return nil }
+        try FileFinder.check(hint: request.pathHint)
+        let (finder, epoch) = state.withLock { ($0.finder, $0.epoch) }
         guard
             let candidate = try? finder.find(
-                decoded, hint: request.pathHint, finding: configuration.finding),
+                DecodedHandle(request.handle), hint: request.pathHint,
+                finding: configuration.finding),
             candidate.isProved, let status = candidate.status,
             let attributes = judgements.attributes(question, epoch: epoch, now: status)
         else {
@@ -242,10 +245,8 @@ package final class AgentExport: Sendable {
             return nil
         }
         try FileFinder.verify(candidate, attributes)
-        var found = try FileFinder.open(
+        return try FileFinder.open(
             candidate, attributes, access: request.access, wantsBuffered: request.wantsBuffered)
-        found.isUnasked = true
-        return found
     }
 
     /// COMMIT makes servers that cache attributes look at the file, and changes nothing.

@@ -39,8 +39,6 @@ struct FoundFile: ~Copyable {
     let isDirect: Bool
     /// What the server said about it to the caller.
     let attributes: FileAttributes
-    /// It said so a moment ago, and was not asked again.
-    var isUnasked = false
 }
 
 /// An open directory on this host, from which files are found. Any thread.
