@@ -57,7 +57,7 @@ private func benchmark(
     _ body: @escaping (Benchmark, Stage, UnsafeMutableRawBufferPointer) throws -> Void
 ) {
     let current = Current()
-    Benchmark(name) { (benchmark: Benchmark, stage: Stage) in
+    Benchmark(plain(name)) { (benchmark: Benchmark, stage: Stage) in
         let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
         defer { page.deallocate() }
         try body(benchmark, stage, page)

@@ -15,10 +15,10 @@ private let attributes = FileAttributes(
 /// Encodes, decodes, and cuts out of a stream that holds the message again and again.
 private func message(_ name: String, _ message: AgentMessage) {
     let bytes = message.encoded()
-    Benchmark("codec: encode \(name)") { benchmark in
+    Benchmark(plain("codec: encode \(name)")) { benchmark in
         for _ in benchmark.scaledIterations { blackHole(message.encoded()) }
     }
-    Benchmark("codec: frame and decode \(name)") { benchmark in
+    Benchmark(plain("codec: frame and decode \(name)")) { benchmark in
         var assembler = FrameAssembler()
         for _ in benchmark.scaledIterations {
             assembler.append(bytes)

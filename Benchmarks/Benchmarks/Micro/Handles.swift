@@ -17,7 +17,7 @@ private func decode(_ name: String, _ handle: FileHandle?) {
     guard let handle, DecodedHandle(handle) != nil else {
         preconditionFailure("\(name): not a handle")
     }
-    Benchmark("handle: decode \(name)") { benchmark in
+    Benchmark(plain("handle: decode \(name)")) { benchmark in
         for _ in benchmark.scaledIterations { blackHole(DecodedHandle(handle)) }
     }
 }
@@ -31,7 +31,7 @@ func handleBenchmarks() {
             exportHash: ServerHandle.exportHash(path: "/srv/data"), inode: 77,
             generation: .kernelHandle(type: 1, bytes: [1, 2, 3, 4, 5, 6, 7, 8])
         ).encoded)
-    Benchmark("handle: compare and hash") { benchmark in
+    Benchmark(plain("handle: compare and hash")) { benchmark in
         guard let handle = FileHandle(knfsd), let other = FileHandle(knfsd) else { return }
         var same = 0
         for _ in benchmark.scaledIterations where handle == other {

@@ -4,13 +4,13 @@ import DirectIO
 import Threads
 
 func lockBenchmarks() {
-    Benchmark("lock: uncontended") { benchmark in
+    Benchmark(plain("lock: uncontended")) { benchmark in
         let lock = Lock(0)
         for _ in benchmark.scaledIterations { lock.withLock { $0 &+= 1 } }
         blackHole(lock.withLock { $0 })
     }
     for held in [0, 16, 64] {
-        Benchmark("range lock: acquire and release beside \(held)") { benchmark in
+        Benchmark(plain("range lock: acquire and release beside \(held)")) { benchmark in
             let ranges = RangeLock()
             var tokens: [RangeLock.Token] = []
             for index in 0..<held {

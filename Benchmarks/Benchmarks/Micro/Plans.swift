@@ -7,7 +7,7 @@ private let geometry = DirectGeometry(memoryAlignment: 512, offsetAlignment: 512
 
 /// Plans the same request at a thousand offsets.
 private func plan(_ name: String, byteCount: Int, lead: UInt64, policy: MisalignmentPolicy) {
-    Benchmark(name) { benchmark in
+    Benchmark(plain(name)) { benchmark in
         for index in benchmark.scaledIterations {
             let offset = UInt64(index) << 20 + lead
             blackHole(

@@ -38,7 +38,8 @@ private final class Stage: @unchecked Sendable {
 }
 
 func queueBenchmarks() {
-    Benchmark("request table and ring: 16 at a time") { (benchmark: Benchmark, stage: Stage) in
+    Benchmark(plain("request table and ring: 16 at a time")) {
+        (benchmark: Benchmark, stage: Stage) in
         var queue = try InlineQueue(engine: stage.engine, depth: 16)
         // The first use binds the ring to the thread and registers nothing afterwards.
         _ = queue.submit(stage.write(0), token: 0)
@@ -61,7 +62,7 @@ func queueBenchmarks() {
     }
 
     for depth in [1, 16] {
-        Benchmark("queue hand-off: depth \(depth)") { (benchmark: Benchmark, stage: Stage) in
+        Benchmark(plain("queue hand-off: depth \(depth)")) { (benchmark: Benchmark, stage: Stage) in
             let completion = stage.completion
             var left = benchmark.scaledIterations.count
             while left > 0 {
