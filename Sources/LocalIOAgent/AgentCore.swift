@@ -61,7 +61,8 @@ final class AgentCore: Sendable {
         }
         // The inode of a grant that still holds is in memory, since it was opened a moment ago:
         // opening it here takes less than waking a worker for it.
-        if grantUnasked(request, client, export) { return }
+        let work = Work(client: client, export: export, request: request)
+        if grantUnasked(work) { return }
         guard client.begin(limit: configuration.limits.inFlightPerClient) else {
             return refuse(client, requestID, .init(.tooManyInFlight, "wait for answers first"))
         }
@@ -74,28 +75,35 @@ final class AgentCore: Sendable {
             client.end()
             return refuse(client, requestID, .init(.tooManyInFlight, "the agent is busy"))
         }
-        queue.withLock { $0.append(Work(client: client, export: export, request: request)) }
+        queue.withLock { $0.append(work) }
         queued.signal()
     }
 
     /// Answers an OPEN by what the server has granted this user a moment ago.
     /// - Returns: false if a worker must ask.
-    private func grantUnasked(
-        _ request: AgentOpenRequest, _ client: AgentClient, _ export: AgentExport
-    ) -> Bool {
-        let epoch = export.epoch
+    private func grantUnasked(_ work: Work) -> Bool {
+        let epoch = work.export.epoch
         do throws(AgentDenial) {
-            guard let file = try export.openGranted(request, as: client.peer.credentials) else {
-                return false
-            }
-            let record = OpenRecord(
-                client: client, export: export, handle: request.handle, access: request.access)
-            try opens.grant(record, epoch: epoch, request: request, file: file)
+            let file = try work.export.openGranted(
+                work.request, as: work.client.peer.credentials)
+            guard let file else { return false }
+            try grant(file, work, epoch: epoch, isUnasked: true)
+            return true
         } catch {
             return false
         }
-        counters.opened(isUnasked: true)
-        return true
+    }
+
+    /// Hands out an open file.
+    /// - Parameter epoch: the export's, from before the file was judged.
+    private func grant(
+        _ file: consuming FoundFile, _ work: Work, epoch: UInt64, isUnasked: Bool
+    ) throws(AgentDenial) {
+        let record = OpenRecord(
+            client: work.client, export: work.export, handle: work.request.handle,
+            access: work.request.access)
+        try opens.grant(record, epoch: epoch, request: work.request, file: file)
+        counters.opened(isUnasked: isUnasked)
     }
 
     private func refuse(_ client: AgentClient, _ requestID: UInt64, _ denial: AgentDenial) {
@@ -125,10 +133,7 @@ final class AgentCore: Sendable {
             case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
             }
             let file = try export.open(request, as: client.peer.credentials)
-            let record = OpenRecord(
-                client: client, export: export, handle: request.handle, access: request.access)
-            try opens.grant(record, epoch: epoch, request: request, file: file)
-            counters.opened(isUnasked: false)
+            try grant(file, work, epoch: epoch, isUnasked: false)
         } catch {
             logger.debug(
                 "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])

@@ -148,30 +148,24 @@ package final class AgentExport: Sendable {
 
     /// What the server grants the caller, asked in one call: the attributes come with ACCESS
     /// (RFC 1813, section 3.3.4), or by GETATTR from a server that leaves them out.
-    func judge(
-        _ handle: FileHandle, access: AgentAccess, as peer: Credentials
-    ) throws(AgentDenial) -> FileAttributes {
+    func judge(_ question: Judgements.Question) throws(AgentDenial) -> FileAttributes {
         guard let session else {
             throw AgentDenial(.serverGone, "the server does not answer; try later")
         }
+        let (handle, rights, peer) = (question.handle, question.access.rights, question.peer)
         do throws(RPCError) {
-            let reply = try session.performBlocking(
-                .access(handle, access.rights), credentials: peer)
-            if reply.granted.isSuperset(of: access.rights) {
+            let reply = try session.performBlocking(.access(handle, rights), credentials: peer)
+            if reply.granted.isSuperset(of: rights) {
                 if let attributes = reply.attributes { return attributes }
                 return try session.performBlocking(.getAttributes(handle), credentials: peer)
             }
         } catch {
-            forget(handle, access, peer)
+            judgements.forget(question)
             throw Self.denial(error)
         }
-        forget(handle, access, peer)
+        judgements.forget(question)
         throw AgentDenial(
             .serverDenied, "the server does not let uid \(peer.uid) open it like that")
-    }
-
-    private func forget(_ handle: FileHandle, _ access: AgentAccess, _ peer: Credentials) {
-        judgements.forget(Judgements.Question(handle: handle, access: access, peer: peer))
     }
 
     private static func denial(_ error: RPCError) -> AgentDenial {
@@ -201,7 +195,7 @@ package final class AgentExport: Sendable {
         }
         let question = Judgements.Question(
             handle: request.handle, access: request.access, peer: peer)
-        var attributes = try judge(request.handle, access: request.access, as: peer)
+        var attributes = try judge(question)
         guard attributes.type == .regular else {
             throw AgentDenial(.notRegularFile, "only regular files are handed out")
         }
@@ -214,7 +208,7 @@ package final class AgentExport: Sendable {
             guard error.reason == .differentFile, !candidate.isProved else { throw error }
             // The server may have believed attributes of long ago: let it look again.
             refresh(request.handle)
-            attributes = try judge(request.handle, access: request.access, as: peer)
+            attributes = try judge(question)
             status = try FileFinder.verify(candidate, attributes)
         }
         if candidate.isProved {
@@ -231,20 +225,15 @@ package final class AgentExport: Sendable {
     ) throws(AgentDenial) -> FoundFile? {
         let question = Judgements.Question(
             handle: request.handle, access: request.access, peer: peer)
-        guard judgements.mayKnow(question) else { return nil }
-        try FileFinder.check(hint: request.pathHint)
         let (finder, epoch) = state.withLock { ($0.finder, $0.epoch) }
-        guard
-            let candidate = try? finder.find(
-                DecodedHandle(request.handle), hint: request.pathHint,
-                finding: configuration.finding),
-            candidate.isProved, let status = candidate.status,
-            let attributes = judgements.attributes(question, epoch: epoch, now: status)
-        else {
+        guard let attributes = judgements.attributes(question, epoch: epoch) else { return nil }
+        let candidate = try finder.find(
+            DecodedHandle(request.handle), hint: request.pathHint, finding: configuration.finding)
+        let status = try FileFinder.verify(candidate, attributes)
+        guard candidate.isProved, Judgements.isSame(attributes, status) else {
             judgements.forget(question)
             return nil
         }
-        try FileFinder.verify(candidate, attributes)
         return try FileFinder.open(
             candidate, attributes, access: request.access, wantsBuffered: request.wantsBuffered)
     }

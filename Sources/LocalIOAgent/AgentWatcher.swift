@@ -148,8 +148,9 @@ final class AgentWatcher: Sendable {
             if state.withLock({ $0.isStopping }) { return }
             do throws(AgentDenial) {
                 _ = try question.export.judge(
-                    question.handle, access: question.access,
-                    as: question.client.peer.credentials)
+                    Judgements.Question(
+                        handle: question.handle, access: question.access,
+                        peer: question.client.peer.credentials))
             } catch {
                 // A server that does not answer is the next heartbeat's business.
                 if error.reason == .serverGone { return wake() }

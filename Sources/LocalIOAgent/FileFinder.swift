@@ -82,13 +82,6 @@ package final class FileFinder: Sendable {
         let descriptor: AgentDescriptor
         /// Inode and generation are the handle's: no other file can have both.
         let isProved: Bool
-
-        /// The inode's attributes now.
-        var status: clinux_stat? {
-            var status = clinux_stat()
-            let answer = unsafe clinux_statx(descriptor.raw, nil, true, &status)
-            return answer == 0 ? status : nil
-        }
     }
 
     /// Opens (O_PATH) what `handle` names.
@@ -140,7 +133,6 @@ package final class FileFinder: Sendable {
 
     /// Checks that a candidate is the regular file the server spoke of.
     /// - Returns: its attributes here.
-    @discardableResult
     static func verify(
         _ candidate: borrowing Candidate, _ attributes: FileAttributes
     ) throws(AgentDenial) -> clinux_stat {

@@ -34,22 +34,16 @@ final class Judgements: Sendable {
 
     init(lifetime: Duration) { self.lifetime = lifetime }
 
-    /// What the server said, if that is young enough and `status` is the inode it spoke of,
-    /// unchanged since.
+    /// What the server said, if that is young enough. It holds if `isSame` still says so.
     ///
     /// - Parameter epoch: of the export: what was granted before a revocation counts no more.
-    func attributes(
-        _ question: Question, epoch: UInt64, now status: clinux_stat
-    ) -> FileAttributes? {
+    func attributes(_ question: Question, epoch: UInt64) -> FileAttributes? {
         let grant = grants.withLock { $0[question] }
-        guard let grant, grant.epoch == epoch, ContinuousClock.now < grant.until,
-            Self.isSame(grant.attributes, status)
-        else { return nil }
+        guard let grant, grant.epoch == epoch, ContinuousClock.now < grant.until else {
+            return nil
+        }
         return grant.attributes
     }
-
-    /// Whether asking `attributes` may be worth finding the file first.
-    func mayKnow(_ question: Question) -> Bool { grants.withLock { $0[question] != nil } }
 
     /// Keeps what the server granted on `attributes`, if that is still the inode's state.
     ///
@@ -75,7 +69,8 @@ final class Judgements: Sendable {
 
     func forget(_ question: Question) { grants.withLock { $0[question] = nil } }
 
-    private static func isSame(_ attributes: FileAttributes, _ status: clinux_stat) -> Bool {
+    /// Whether the inode of `status` is the one of `attributes`, and nobody has changed who may.
+    static func isSame(_ attributes: FileAttributes, _ status: clinux_stat) -> Bool {
         attributes.fileID == status.inode
             && attributes.changeTime.isSame(status.change_seconds, status.change_nanoseconds)
             && attributes.uid == status.uid && attributes.gid == status.gid
