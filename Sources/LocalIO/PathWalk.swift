@@ -40,8 +40,9 @@ struct PathWalk {
     func find(
         handle: FileHandle, resolvedPath: NFSName, access: AccessMode
     ) throws(LocalIOError) -> FoundFile {
-        let attributes = try attributes(handle, resolvedPath.description)
-        let granted = try rights(handle, access, resolvedPath.description)
+        let path = resolvedPath.description
+        let attributes = try attributes(handle, path)
+        let granted = try rights(handle, access, path)
         return FoundFile(
             handle: handle, attributes: attributes, granted: granted,
             resolvedPath: resolvedPath)

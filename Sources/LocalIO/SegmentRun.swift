@@ -146,8 +146,8 @@ final class SegmentRun: @unchecked Sendable {
         if road == .buffered {
             guard local.buffered != nil else { return fallBack(.misaligned) }
             descriptor = local.bufferedRaw
-            // What was read ahead is to be there for the next read.
-            usedDontCache = file.usesDontCache && !transfer.isStreamed
+            // A buffered read is one of a stream: what was read ahead is for the next.
+            usedDontCache = isWrite && file.usesDontCache
             if usedDontCache { flags |= clinux_rwf_dontcache }
         }
         if let result = readCached(local) { return end(result) }

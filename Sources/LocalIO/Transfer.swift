@@ -49,8 +49,6 @@ package final class Transfer: @unchecked Sendable {
     let request: Request
     let plan: SegmentPlan
     let local: LocalFile?
-    /// A read that goes on where another ended: through the page cache, which reads ahead.
-    let isStreamed: Bool
     private let started = clinux_monotonic_nanoseconds()
     private let state = Lock(State())
     private let completion: @Sendable (Int64) -> Void
@@ -71,17 +69,17 @@ package final class Transfer: @unchecked Sendable {
                 memoryAddress: UInt(bitPattern: request.address),
                 isWrite: request.kind == .write, geometry: local.geometry,
                 policy: file.misalignment)
-            isStreamed =
-                plan.isWidenedRead && file.readsAhead && local.buffered != nil
-                && local.streams.goesOn(offset: request.offset, byteCount: request.byteCount)
-            if isStreamed { plan.sendWhole(by: .buffered) }
+            if plan.isWidenedRead, file.readsAhead, local.buffered != nil,
+                local.streams.goesOn(offset: request.offset, byteCount: request.byteCount)
+            {
+                plan.sendWhole(by: .buffered)
+            }
             self.plan = plan
             if plan.count > 0 && !plan.isDirect {
                 file.fallBack(Self.misalignment(request, local.geometry))
             }
         case .remote(let reason):
             local = nil
-            isStreamed = false
             plan = SegmentPlan.make(
                 offset: request.offset, byteCount: request.byteCount, memoryAddress: 0,
                 isWrite: request.kind == .write, geometry: nil, policy: .rpc)
