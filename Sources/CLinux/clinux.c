@@ -287,16 +287,16 @@ void *clinux_map_memory(size_t byte_count) {
     return address == MAP_FAILED ? NULL : address;
 }
 void *clinux_map_io_memory(size_t byte_count) {
-    enum { HUGE_PAGE = 2 << 20 };
-    if (byte_count < HUGE_PAGE) return clinux_map_memory(byte_count);
+    if (byte_count < clinux_huge_page_bytes) return clinux_map_memory(byte_count);
     // Kernels before 6.7 do not begin a mapping at a huge page by themselves.
-    char *mapped = clinux_map_memory(byte_count + HUGE_PAGE);
+    char *mapped = clinux_map_memory(byte_count + clinux_huge_page_bytes);
     if (mapped == NULL) return NULL;
-    size_t before = (HUGE_PAGE - (uintptr_t)mapped % HUGE_PAGE) % HUGE_PAGE;
+    size_t past = (uintptr_t)mapped % clinux_huge_page_bytes;
+    size_t before = past > 0 ? clinux_huge_page_bytes - past : 0;
     size_t used = (byte_count + 4095) / 4096 * 4096;
     char *address = mapped + before;
     if (before > 0) munmap(mapped, before);
-    munmap(address + used, HUGE_PAGE - before);
+    munmap(address + used, clinux_huge_page_bytes - before);
     // A wish: without huge pages the memory serves as well and costs more per I/O.
     madvise(address, used, MADV_HUGEPAGE);
     return address;

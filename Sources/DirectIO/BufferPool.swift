@@ -35,7 +35,7 @@ public struct AlignedBuffer: ~Copyable, @unchecked Sendable {
         mappedByteCount = mapped
     }
 
-    private static let hugePage = 2 << 20
+    private static let hugePage = Int(clinux_huge_page_bytes)
 
     /// Whole pages; whole huge pages if at least half of the last one is wanted.
     private static func mappedByteCount(_ byteCount: Int) -> Int {

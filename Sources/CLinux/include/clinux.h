@@ -124,6 +124,8 @@ int clinux_eventfd_drain(int fd);
 
 // --- memory ---
 
+/// Bytes of a huge page of x86-64, and of arm64 with pages of 4 KiB.
+enum { clinux_huge_page_bytes = 2 << 20 };
 /// Page-aligned, zeroed, private memory; NULL on failure.
 void *clinux_map_memory(size_t byte_count);
 /// The same for what large I/O is done with: huge pages where the system gives them (of 2 MiB or

@@ -61,11 +61,10 @@ private struct SlotMemory: ~Copyable {
     private let byteCount: Int
     private let stride: Int
     private let blockSize: Int
-    private static let hugePage = 2 << 20
 
     init(slots: Int, blockSize: Int) throws(BenchError) {
         stride = (blockSize + 4095) / 4096 * 4096
-        byteCount = max(stride * slots, Self.hugePage)
+        byteCount = max(stride * slots, Int(clinux_huge_page_bytes))
         self.blockSize = blockSize
         guard let address = unsafe clinux_map_io_memory(byteCount) else {
             throw BenchError(
