@@ -8,30 +8,6 @@ import Testing
 
 @testable import LocalIO
 
-/// What this host's kernel holds of a file.
-enum PageCacheProbe {
-    /// A file whose bytes the disk has and the page cache has not.
-    static func writeCold(_ path: FilePath, _ bytes: [UInt8]) throws {
-        let file = try FileDescriptor.open(
-            path, .readWrite, options: [.create], permissions: .ownerReadWrite)
-        defer { try? file.close() }
-        _ = try file.writeAll(bytes)
-        try #require(fsync(file.rawValue) == 0)
-        try #require(posix_fadvise(file.rawValue, 0, 0, POSIX_FADV_DONTNEED) == 0)
-    }
-
-    /// Pages of the file's first `size` bytes that the kernel holds.
-    static func cachedPages(_ path: FilePath, _ size: Int) throws -> Int {
-        let file = try FileDescriptor.open(path, .readOnly)
-        defer { try? file.close() }
-        let map = try #require(mmap(nil, size, PROT_READ, MAP_SHARED, file.rawValue, 0))
-        defer { munmap(map, size) }
-        var resident = [UInt8](repeating: 0, count: size / 4096)
-        try #require(mincore(map, size, &resident) == 0)
-        return resident.count { $0 & 1 != 0 }
-    }
-}
-
 @Suite(.serialized) struct CachedReadTests {
     private static let size = 4 << 20
 
@@ -41,14 +17,6 @@ enum PageCacheProbe {
 
     private static func cachedPages(_ site: Site) throws -> Int {
         try PageCacheProbe.cachedPages(site.root.appending("file"), size)
-    }
-
-    private static func read(
-        _ file: LocalIOFile, _ memory: TestMemory, _ count: Int, at offset: Int
-    ) throws -> [UInt8] {
-        let target = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
-        let got = try file.readBlocking(into: target, at: UInt64(offset))
-        return Array(target[..<got])
     }
 
     @Test(arguments: ServerKind.available)
@@ -78,7 +46,7 @@ enum PageCacheProbe {
             let page = Int.random(in: 0..<Self.size / 4096, using: &generator)
             let count = Int.random(in: 1...64, using: &generator) * 4096
             let end = min(page * 4096 + count, bytes.count)
-            let got = try Self.read(file, memory, count, at: page * 4096)
+            let got = try file.read(memory, count, at: page * 4096)
             try #require(got == Array(bytes[page * 4096..<end]), "seed \(seed), page \(page)")
         }
         let statistics = client.statistics()
@@ -131,7 +99,7 @@ enum PageCacheProbe {
         for turn in 0..<100 {
             let offset = turn * 7919 % (Self.size - 50_000)
             let isRight =
-                try Self.read(file, memory, 47_008, at: offset)
+                try file.read(memory, 47_008, at: offset)
                 == Array(bytes[offset..<offset + 47_008])
             try #require(isRight, "read at \(offset)")
         }
@@ -150,7 +118,7 @@ enum PageCacheProbe {
         for page in 0..<200 {
             let offset = page * 4096 * 5
             #expect(
-                try Self.read(file, memory, 16384, at: offset)
+                try file.read(memory, 16384, at: offset)
                     == Array(bytes[offset..<offset + 16384]))
         }
         #expect(client.statistics().cachedReads == 0)
@@ -165,7 +133,7 @@ enum PageCacheProbe {
         let client = try site.connect(.automatic) { $0.readsPageCache = false }
         let file = try client.openBlocking("file", access)
         let memory = TestMemory(1 << 20)
-        for page in 0..<50 { _ = try Self.read(file, memory, 16384, at: page * 4096) }
+        for page in 0..<50 { _ = try file.read(memory, 16384, at: page * 4096) }
         #expect(client.statistics().cachedReads == 0)
     }
 }

@@ -74,14 +74,6 @@ import Testing
     private static let size = 8 << 20
     private static let step = 47_008
 
-    private static func read(
-        _ file: LocalIOFile, _ memory: TestMemory, _ count: Int, at offset: Int
-    ) throws -> [UInt8] {
-        let target = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
-        let got = try file.readBlocking(into: target, at: UInt64(offset))
-        return Array(target[..<got])
-    }
-
     private static func coldSite(
         _ kind: ServerKind, _ bytes: [UInt8]
     ) throws -> Site {
@@ -101,10 +93,10 @@ import Testing
         for offset in stride(from: 0, to: bytes.count, by: Self.step) {
             let end = min(offset + Self.step, bytes.count)
             let isRight =
-                try Self.read(file, memory, Self.step, at: offset) == Array(bytes[offset..<end])
+                try file.read(memory, Self.step, at: offset) == Array(bytes[offset..<end])
             try #require(isRight, "read at \(offset)")
         }
-        #expect(try Self.read(file, memory, 100, at: bytes.count).isEmpty)
+        #expect(try file.read(memory, 100, at: bytes.count).isEmpty)
         // All but the first reads left their pages there.
         let cached = try PageCacheProbe.cachedPages(site.root.appending("file"), Self.size)
         #expect(cached > (Self.size - 4 * Self.step) / 4096, "\(cached)")
@@ -124,7 +116,7 @@ import Testing
         let before = try PageCacheProbe.cachedPages(site.root.appending("file"), Self.size)
         for turn in 0..<150 {
             let place = isStream ? turn : turn * 37 % 150
-            #expect(try Self.read(file, memory, Self.step, at: place * Self.step).count > 0)
+            #expect(try file.read(memory, Self.step, at: place * Self.step).count > 0)
         }
         let after = try PageCacheProbe.cachedPages(site.root.appending("file"), Self.size)
         #expect(after <= before)
@@ -138,7 +130,7 @@ import Testing
         let memory = TestMemory(1 << 20)
         let before = try PageCacheProbe.cachedPages(site.root.appending("file"), Self.size)
         for turn in 0..<100 {
-            #expect(try Self.read(file, memory, 65536, at: turn * 65536).count == 65536)
+            #expect(try file.read(memory, 65536, at: turn * 65536).count == 65536)
         }
         let after = try PageCacheProbe.cachedPages(site.root.appending("file"), Self.size)
         #expect(after <= before)
@@ -172,7 +164,7 @@ import Testing
                 let writer = isDirect || Bool.random(using: &generator) ? file : remote
                 #expect(try writer.writeBlocking(from: source, at: UInt64(at)) == new.count)
                 bytes.replaceSubrange(at..<at + new.count, with: new)
-                let got = try Self.read(file, memory, Self.step, at: offset)
+                let got = try file.read(memory, Self.step, at: offset)
                 let isRight = got == Array(bytes[offset..<offset + Self.step])
                 try #require(isRight, "seed \(seed), turn \(turn), read at \(offset)")
             }
@@ -199,7 +191,7 @@ import Testing
                 let memory = TestMemory(1 << 20)
                 while !stop.load(ordering: .relaxed) {
                     for offset in stride(from: 0, to: Self.size - Self.step, by: Self.step) {
-                        guard let got = try? Self.read(file, memory, Self.step, at: offset),
+                        guard let got = try? file.read(memory, Self.step, at: offset),
                             got.count == Self.step
                         else {
                             wrong.add(1, ordering: .relaxed)

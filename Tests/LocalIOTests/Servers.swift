@@ -43,6 +43,15 @@ final class TestMemory: @unchecked Sendable {
     deinit { bytes.deallocate() }
 }
 
+extension LocalIOFile {
+    /// What a blocking read of `count` bytes into the memory's start brings.
+    func read(_ memory: TestMemory, _ count: Int, at offset: Int) throws -> [UInt8] {
+        let target = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
+        let got = try readBlocking(into: target, at: UInt64(offset))
+        return Array(target[..<got])
+    }
+}
+
 /// A server, its directory and clients of it; gone when it goes.
 final class Site {
     let directory: TemporaryDirectory

@@ -103,8 +103,10 @@ func shell(_ command: String, timeout: Duration = .seconds(60)) throws -> String
     return output
 }
 
-func readFile(_ path: String) throws -> [UInt8] {
-    let file = try FileDescriptor.open(FilePath(path), .readOnly)
+func readFile(_ path: String) throws -> [UInt8] { try readFile(FilePath(path)) }
+
+func readFile(_ path: FilePath) throws -> [UInt8] {
+    let file = try FileDescriptor.open(path, .readOnly)
     defer { try? file.close() }
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 1 << 20)

@@ -46,14 +46,6 @@ import Testing
         _ = try file.writeAll(bytes)
     }
 
-    private static func read(_ path: FilePath) throws -> [UInt8] {
-        let file = try FileDescriptor.open(path, .readOnly)
-        defer { try? file.close() }
-        var bytes = [UInt8](repeating: 0, count: 100_000)
-        let count = try bytes.withUnsafeMutableBytes { try file.read(into: $0) }
-        return Array(bytes[..<count])
-    }
-
     private static func content(_ name: [UInt8]) -> [UInt8] {
         (0..<40_000).map { name[$0 % name.count] &+ UInt8(truncatingIfNeeded: $0 / 7) }
     }
@@ -66,16 +58,16 @@ import Testing
         // Below a directory whose own name is no text, and beside it.
         let inside = Self.path(mount.point, folder).appending("inside")
         try Self.write(inside, Self.content(folder))
-        #expect(try Self.read(inside) == Self.content(folder))
+        #expect(try readFile(inside) == Self.content(folder))
         for name in Self.names {
             try Self.write(Self.path(mount.point, name), Self.content(name))
         }
         #expect(try Self.list(mount.point) == Set(Self.names + [folder]))
         #expect(try Self.list(site.exported) == Set(Self.names + [folder]))
         for name in Self.names {
-            let isRight = try Self.read(Self.path(mount.point, name)) == Self.content(name)
+            let isRight = try readFile(Self.path(mount.point, name)) == Self.content(name)
             #expect(isRight, "\(name)")
-            let isThere = try Self.read(Self.path(site.exported, name)) == Self.content(name)
+            let isThere = try readFile(Self.path(site.exported, name)) == Self.content(name)
             #expect(isThere, "\(name)")
         }
         if road.isLocal { #expect(try mount.bytes("rpc") == 0) }
@@ -98,7 +90,7 @@ import Testing
             Self.call(at(new)) { Glibc.link($0, target) }
         }
         #expect(linked == 0)
-        #expect(try Self.read(at(link)) == [1, 2, 3])
+        #expect(try readFile(at(link)) == [1, 2, 3])
         // A symbolic link's target, too.
         #expect(Self.call(at(link)) { unlink($0) } == 0)
         let target = new + [0]
@@ -111,7 +103,7 @@ import Testing
         var answer = [CChar](repeating: 0, count: 64)
         let length = at(link).withPlatformString { readlink($0, &answer, answer.count) }
         #expect(answer.prefix(max(0, length)).map { UInt8(bitPattern: $0) } == new)
-        #expect(try Self.read(at(link)) == [1, 2, 3])
+        #expect(try readFile(at(link)) == [1, 2, 3])
         // Unlinked while open: hidden, readable, gone at the close.
         let file = try FileDescriptor.open(at(new), .readOnly)
         #expect(Self.call(at(new)) { unlink($0) } == 0)
