@@ -104,14 +104,11 @@ final class AgentConnection: Sendable {
         switch delivery.message {
         case .opened(let reply):
             let asker = state.withLock { $0.askers.removeValue(forKey: reply.requestID) }
-            if let asker {
-                asker.give(delivery)
-            } else {
-                // Too late for who asked: the descriptors close here.
-                release(reply.openID)
-            }
+            let openID = reply.openID
+            // Too late for who asked: the descriptors close here.
+            if asker?.give(delivery) != true { release(openID) }
         case .refused(let requestID, _, _):
-            state.withLock { $0.askers.removeValue(forKey: requestID) }?.give(delivery)
+            _ = state.withLock { $0.askers.removeValue(forKey: requestID) }?.give(delivery)
         case .revoke(let revocation):
             handler(.revoked(revocation))
         default:
@@ -120,8 +117,8 @@ final class AgentConnection: Sendable {
         }
     }
 
-    /// Asks for a file and waits for the answer; nil if there was none in time.
-    func ask(_ request: AgentOpenRequest) -> AgentDelivery? {
+    /// Asks for a file without waiting for the answer; nil once the connection is over.
+    func begin(_ request: AgentOpenRequest) -> AgentQuestion? {
         var request = request
         let asker = Asker()
         let (number, releases): (UInt64?, [UInt64]) = state.withLock { state in
@@ -142,9 +139,13 @@ final class AgentConnection: Sendable {
             // Half a message may have gone out.
             close()
         }
-        let delivery = asker.wait(timeout)
+        return AgentQuestion(connection: self, number: number, asker: asker, timeout: timeout)
+    }
+
+    /// Nobody waits for this answer any more. Never waits.
+    fileprivate func forget(_ number: UInt64, _ asker: Asker) {
         state.withLock { $0.askers[number] = nil }
-        return delivery
+        if let openID = asker.abandon() { release(openID) }
     }
 
     /// Notes that an open is over: the agent hears of it with the next question, at the lease's
@@ -193,19 +194,48 @@ final class AgentConnection: Sendable {
     }
 }
 
+/// A file that the agent was asked for. Dropped unanswered, or with its answer still in it, the
+/// agent is told that the open is over.
+final class AgentQuestion: Sendable {
+    let connection: AgentConnection
+    private let number: UInt64
+    private let asker: Asker
+    private let timeout: Duration
+
+    fileprivate init(
+        connection: AgentConnection, number: UInt64, asker: Asker, timeout: Duration
+    ) {
+        self.connection = connection
+        self.number = number
+        self.asker = asker
+        self.timeout = timeout
+    }
+
+    deinit { connection.forget(number, asker) }
+
+    /// Waits for the answer and takes it; nil if there is none in time, and the second time.
+    func answer() -> AgentDelivery? { asker.wait(timeout) }
+}
+
 /// One request that waits for its answer.
 private final class Asker: Sendable {
     private struct Slot: ~Copyable {
         var delivery: AgentDelivery?
+        var isAbandoned = false
     }
 
     private let slot = Lock(Slot())
     private let arrived = Semaphore()
 
-    func give(_ delivery: consuming AgentDelivery) {
+    /// - Returns: false if nobody waits any more.
+    func give(_ delivery: consuming AgentDelivery) -> Bool {
         var delivery: AgentDelivery? = consume delivery
-        slot.withLock { $0.delivery = delivery.take() }
+        let isWanted = slot.withLock { slot in
+            if !slot.isAbandoned { slot.delivery = delivery.take() }
+            return !slot.isAbandoned
+        }
         arrived.signal()
+        return isWanted
     }
 
     func end() { arrived.signal() }
@@ -213,6 +243,16 @@ private final class Asker: Sendable {
     func wait(_ timeout: Duration) -> AgentDelivery? {
         _ = arrived.wait(timeout: timeout)
         return slot.withLock { $0.delivery.take() }
+    }
+
+    /// - Returns: the open that nobody took.
+    func abandon() -> UInt64? {
+        let left: AgentDelivery? = slot.withLock { slot in
+            slot.isAbandoned = true
+            return slot.delivery.take()
+        }
+        guard let delivery = left, case .opened(let reply) = delivery.message else { return nil }
+        return reply.openID
     }
 }
 

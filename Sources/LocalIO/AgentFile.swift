@@ -6,28 +6,36 @@ internal import Glibc
 internal import NFSTypes
 
 extension AgentConnection {
-    /// Opens the file that the server has just named; one round trip on the socket.
+    /// Asks for a file that the server has just named, without waiting.
     ///
     /// - Parameters:
     ///   - exportPath: as mounted.
-    ///   - found: what the server said about the file; the descriptor must be that inode.
+    ///   - path: below it, where an agent that cannot open by handle looks.
     ///   - buffered: also for buffered I/O, for the edges of policy `local`.
-    func open(
-        exportPath: String, found: FoundFile, access: AccessMode, buffered: Bool
-    ) -> Result<LocalFile, FallbackError> {
-        guard found.attributes.type == .regular else { return .failure(.because(.fileDiffers)) }
+    func begin(
+        exportPath: String, _ handle: FileHandle, path: NFSName, access: AccessMode,
+        buffered: Bool
+    ) -> AgentQuestion? {
         // The hint is text; an agent that opens by handle needs none.
-        let hint = found.resolvedPath.text ?? ""
-        let request = AgentOpenRequest(
-            requestID: 0, handle: found.handle, access: access.agentAccess,
-            exportPath: exportPath, pathHint: hint, wantsBuffered: buffered)
-        guard var delivery = ask(request) else { return .failure(.because(.agentRefused)) }
+        begin(
+            AgentOpenRequest(
+                requestID: 0, handle: handle, access: access.agentAccess,
+                exportPath: exportPath, pathHint: path.text ?? "", wantsBuffered: buffered))
+    }
+}
+
+extension AgentQuestion {
+    /// The file that was asked for; waits for the agent's answer.
+    ///
+    /// - Parameter found: what the server said about the file; the descriptor must be that inode.
+    func open(_ found: FoundFile, access: AccessMode) -> Result<LocalFile, FallbackError> {
+        guard var delivery = answer() else { return .failure(.because(.agentRefused)) }
         switch delivery.message {
         case .refused(_, let reason, _):
             return .failure(.because(reason.fallbackReason))
         case .opened(let reply):
             // From here on the agent is told when the open is over, also if it is of no use.
-            let ticket = AgentTicket(connection: self, reply: reply)
+            let ticket = AgentTicket(connection: connection, reply: reply)
             guard let direct = delivery.direct.take() else {
                 return .failure(.because(.agentRefused))
             }

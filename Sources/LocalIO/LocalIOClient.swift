@@ -27,7 +27,8 @@ public final class LocalIOClient: Sendable {
     let commitLane: ControlLane
     let files: FileTable
     private let openFiles = Lock<[ObjectIdentifier: LocalIOFile]>([:])
-    private let lease: Lease
+    let lease: Lease
+    let forecast = OpenForecast()
     private let isClosed = Lock(false)
     private let dontCache = Atomic<Bool>(true)
     private let cache = Lock<ClientCache?>(nil)
@@ -146,8 +147,15 @@ public final class LocalIOClient: Sendable {
         _ path: String, _ access: AccessMode, options: OpenOptions, mode: UInt32, isBuffered: Bool
     ) throws(LocalIOError) -> LocalIOFile {
         try checkOpen()
+        // A buffered file asks for its local file below, in any case.
+        var ahead: OpenAhead?
         let found = try PathWalk(session: session).open(
-            path, access: access, options: options, mode: mode)
+            path, access: access, options: options, mode: mode
+        ) { handle, attributes, path in
+            if attributes.type == .regular {
+                ahead = askAhead(handle, path: path, access, isCertain: isBuffered)
+            }
+        }
         guard let state = files.opened(found.handle, isBuffered: isBuffered) else {
             throw LocalIOError(
                 .usage, errno: EBUSY,
@@ -155,7 +163,8 @@ public final class LocalIOClient: Sendable {
                     + "it first, or open it the same way")
         }
         let file = LocalIOFile(
-            client: self, state: state, path: path, found: found, access: access)
+            client: self, state: state, path: path, found: found, access: access,
+            ahead: ahead)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
         // The threads that write pages back must not wait for the agent: before there are any.
         if isBuffered { _ = file.route() }
@@ -181,9 +190,10 @@ public final class LocalIOClient: Sendable {
     ///   - whereabouts: says at any time, on any thread, the file's path below the export without
     ///     symbolic links; a stale one costs the local road, never the wrong file.
     ///   - credentials: who the file's RPC calls are made as.
+    ///   - ahead: what `askAhead` answered for it.
     package func open(
         handle: FileHandle, attributes: FileAttributes, granted: AccessRights,
-        access: AccessMode, credentials: Credentials,
+        access: AccessMode, credentials: Credentials, ahead: OpenAhead? = nil,
         whereabouts: @escaping @Sendable () -> NFSName
     ) throws(LocalIOError) -> LocalIOFile {
         try checkOpen()
@@ -195,59 +205,9 @@ public final class LocalIOClient: Sendable {
         }
         let file = LocalIOFile(
             client: self, state: state, path: path.description, found: found, access: access,
-            credentials: credentials, whereabouts: whereabouts)
+            ahead: ahead, credentials: credentials, whereabouts: whereabouts)
         openFiles.withLock { $0[ObjectIdentifier(file)] = file }
         return file
-    }
-
-    /// Gives a file the road that there is now; waits while the agent is asked.
-    func openRoad(of file: LocalIOFile, found: FoundFile) {
-        let (route, revocations) = localRoute(of: found, access: file.access)
-        file.setRoute(route)
-        hold(file, revocations)
-    }
-
-    /// The road of a file that was found at the server, and the lease's count of revocations
-    /// before it was opened.
-    private func localRoute(
-        of found: FoundFile, access: AccessMode
-    ) -> (route: Route, revocations: UInt64) {
-        let (source, revocations) = lease.source
-        // The server is the judge: without its permission no descriptor is used.
-        guard found.granted.isSuperset(of: access.rights) else {
-            return (.remote(source == nil ? lease.reason : .accessDenied), revocations)
-        }
-        let buffered =
-            configuration.misalignment == .local && (access.canWrite || configuration.readsAhead)
-            || configuration.readsPageCache && access.canRead
-        let outcome: Result<LocalFile, FallbackError>
-        switch source {
-        case nil: return (.remote(lease.reason), revocations)
-        case .directory(let root):
-            outcome = root.open(
-                path: found.resolvedPath, access: access, attributes: found.attributes,
-                buffered: buffered)
-        case .agent(let agent):
-            outcome = agent.open(
-                exportPath: url.exportPath, found: found, access: access, buffered: buffered)
-        }
-        switch outcome {
-        case .success(let local):
-            if !configuration.readsPageCache { local.hint.turnOff() }
-            return (.local(local), revocations)
-        case .failure(let error): return (.remote(error.reason), revocations)
-        }
-    }
-
-    /// After a file got its road: the lease may have gone meanwhile, or may give one later.
-    private func hold(_ file: LocalIOFile, _ revocations: UInt64) {
-        switch file.currentRoute {
-        case nil: break
-        case .local:
-            if !lease.stillHolds(revocations) { file.setRoute(.remote(.leaseRevoked)) }
-        case .remote(let reason):
-            if reason.mayPass { lease.tryAgainLater() }
-        }
     }
 
     /// Sends new I/O on these files by RPC. A file without a road yet has nothing to give back;

@@ -19,7 +19,9 @@ package enum Route: Sendable {
 /// Close it: a file that is dropped instead commits nothing.
 ///
 /// Its local file is opened by its first I/O, not by `open` (Linux: fs/nfs/localio.c,
-/// nfs_local_open_fh): what is only opened and closed costs no more than by RPC.
+/// nfs_local_open_fh): what is only opened and closed costs no more than by RPC. Where the last
+/// opens were followed by I/O, the agent is asked while the server is, and the first I/O finds
+/// the answer there.
 public final class LocalIOFile: Sendable {
     /// The path below the export, as it was opened.
     public let path: String
@@ -35,15 +37,20 @@ public final class LocalIOFile: Sendable {
     /// nil until the first I/O asks for it.
     private let road = Lock<Route?>(nil)
     private let roadChanges = Atomic<UInt64>(0)
-    /// What the server said at the open; the first I/O takes it.
-    private let found: Lock<FoundFile?>
+    private struct Unopened {
+        var found: FoundFile
+        var ahead: OpenAhead?
+    }
+
+    /// What the server said at the open, and what the agent was asked; the first I/O takes it.
+    private let unopened: Lock<Unopened?>
     // Held while the agent is asked, which a Lock must never be.
     private let opening = Semaphore(1)
     private let isClosed = Atomic<Bool>(false)
 
     init(
         client: LocalIOClient, state: FileState, path: String, found: FoundFile,
-        access: AccessMode, credentials: Credentials? = nil,
+        access: AccessMode, ahead: OpenAhead?, credentials: Credentials? = nil,
         whereabouts: (@Sendable () -> NFSName)? = nil
     ) {
         self.client = client
@@ -53,7 +60,7 @@ public final class LocalIOFile: Sendable {
         self.whereabouts = whereabouts ?? { resolved }
         self.access = access
         self.credentials = credentials
-        self.found = Lock(found)
+        unopened = Lock(Unopened(found: found, ahead: ahead))
     }
 
     /// The server's handle of the file.
@@ -80,11 +87,12 @@ public final class LocalIOFile: Sendable {
         opening.wait()
         defer { opening.signal() }
         // A second thread comes here when the first has been served, and a closed file never.
-        guard currentRoute == nil, var found = found.withLock({ $0.take() }) else {
+        guard currentRoute == nil, var first = unopened.withLock({ $0.take() }) else {
             return currentRoute ?? .remote(.leaseRevoked)
         }
-        found.resolvedPath = resolvedPath
-        client.openRoad(of: self, found: found)
+        client.forecast.sawIO()
+        first.found.resolvedPath = resolvedPath
+        client.openRoad(of: self, found: first.found, ahead: first.ahead)
         return currentRoute ?? .remote(.leaseRevoked)
     }
 
@@ -165,9 +173,18 @@ public final class LocalIOFile: Sendable {
         guard first else { return }
         defer {
             setRoute(.remote(.leaseRevoked))
+            endUnopened()
             client.closed(self)
         }
         if access.canWrite { try flush() }
+    }
+
+    /// There will be no first I/O any more.
+    private func endUnopened() {
+        guard let unused = unopened.withLock({ $0.take() }) else { return }
+        client.forecast.sawNone()
+        // Whoever executes the file next must not find it open for writing (ETXTBSY).
+        if access.canWrite { unused.ahead?.giveBack() }
     }
 
     /// `closeBlocking` for async callers.

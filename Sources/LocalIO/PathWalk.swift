@@ -23,14 +23,19 @@ struct PathWalk {
     private static let linkLimit = 40
 
     /// The file at `path`, made first if `options` say so.
+    ///
+    /// - Parameter whenNamed: called with the file's handle, attributes and resolved path, before
+    ///   the server is asked what the caller may do.
     func open(
-        _ path: String, access: AccessMode, options: OpenOptions, mode: UInt32
+        _ path: String, access: AccessMode, options: OpenOptions, mode: UInt32,
+        whenNamed: (FileHandle, FileAttributes, NFSName) -> Void = { _, _, _ in }
     ) throws(LocalIOError) -> FoundFile {
         let (handle, attributes, resolved) = try walk(path, options: options, mode: mode)
         if attributes.type == .directory && access.canWrite {
             throw LocalIOError(
                 .usage, errno: EISDIR, "open of \(path): a directory; open a file in it")
         }
+        whenNamed(handle, attributes, resolved)
         let granted = try rights(handle, access, path)
         return FoundFile(
             handle: handle, attributes: attributes, granted: granted, resolvedPath: resolved)

@@ -25,6 +25,9 @@ extension MountCore {
         let node = try node(id)
         async let nameHolds = stillNamed(node, request.credentials)
         let rights: AccessRights = [.read, .modify, .extend, .execute]
+        let canWrite = flags & O_ACCMODE != O_RDONLY
+        let ahead = client.askAhead(
+            node.handle, path: node.path, canWrite ? .readWrite : .readOnly)
         let reply = try await call(.access(node.handle, rights), as: request.credentials)
         let attributes = try await attributes(
             of: node.handle, reply.attributes, as: request.credentials)
@@ -33,7 +36,6 @@ extension MountCore {
             nodes.retire(node)
             throw MountError(ESTALE)
         }
-        let canWrite = flags & O_ACCMODE != O_RDONLY
         let canRead = flags & O_ACCMODE != O_WRONLY
         let mayRead =
             reply.granted.contains(.read)
@@ -45,7 +47,7 @@ extension MountCore {
         let access: AccessMode =
             !canWrite ? .readOnly : reply.granted.contains(.read) ? .readWrite : .writeOnly
         let file = try openFile(
-            node, attributes, reply.granted, access, request.credentials)
+            node, attributes, reply.granted, access, request.credentials, ahead)
         let number = KernelReference.retain(file)
         if !request.opened(file: number, flags: openFlags) { await abandon(number) }
     }
@@ -81,12 +83,12 @@ extension MountCore {
 
     private func openFile(
         _ node: Node, _ attributes: FileAttributes, _ granted: AccessRights,
-        _ access: AccessMode, _ credentials: Credentials
+        _ access: AccessMode, _ credentials: Credentials, _ ahead: OpenAhead? = nil
     ) throws(MountError) -> OpenFile {
         do throws(LocalIOError) {
             let file = try client.open(
                 handle: node.handle, attributes: attributes, granted: granted, access: access,
-                credentials: credentials, whereabouts: { node.path })
+                credentials: credentials, ahead: ahead, whereabouts: { node.path })
             let open = OpenFile(node: node, file: file)
             nodes.opened(open)
             return open

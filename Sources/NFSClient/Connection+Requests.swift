@@ -20,9 +20,18 @@ extension Connection {
             let status = unsafe request.send(context, UnsafeMutableRawPointer(bitPattern: token))
             if status != 0 {
                 _ = slots.remove(token)
-                fail(request, .protocolError(unsafe "libnfs cannot encode: \(errorText(context))"))
+                let cause = unsafe "libnfs cannot encode: \(errorText(context))"
+                unencodable.append((request, .protocolError(cause)))
             }
         }
+    }
+
+    /// Apart from the above, since a sender calls no completion.
+    func failUnencodable() {
+        guard !unencodable.isEmpty else { return }
+        let failing = unencodable
+        unencodable.removeAll()
+        for (request, cause) in failing { fail(request, cause) }
     }
 
     /// Writes what libnfs has queued, without waiting for poll to say that it can.
@@ -171,7 +180,12 @@ enum ConnectionOfThread {
         unsafe pthread_setspecific(key, raw)
     }
 
-    static var isConnection: Bool { unsafe pthread_getspecific(key) != nil }
+    static var isConnection: Bool { current != nil }
+
+    static var current: Connection? {
+        guard let raw = unsafe pthread_getspecific(key) else { return nil }
+        return unsafe Unmanaged<Connection>.fromOpaque(raw).takeUnretainedValue()
+    }
 
     @inline(__always)
     static func with(_ body: (Connection) -> Void) {

@@ -1,6 +1,7 @@
 // One TCP connection to the server and the thread that owns it. libnfs is not thread-safe, so
-// the rpc_context is made, used and destroyed on that thread alone; everyone else goes through
-// the inbox. Each incarnation of the connection gets a fresh context.
+// the rpc_context is made, used and destroyed on that thread alone, but for a caller that sends
+// while it sleeps (Connection+Sending.swift); everyone else goes through the inbox. Each
+// incarnation of the connection gets a fresh context.
 internal import CLinux
 internal import CNFS
 internal import Glibc
@@ -28,6 +29,12 @@ final class Connection: @unchecked Sendable {
         var isClosing = false
         /// The thread sleeps in poll, or is about to: whoever adds something rings.
         var isSleeping = false
+        /// Asleep, it leaves what it owns to a caller that has something to send.
+        var isLent = false
+        /// Such a caller is at it.
+        var hasSender = false
+        /// The thread is awake and waits for that caller to leave.
+        var isAwaited = false
     }
 
     enum Phase {
@@ -44,9 +51,11 @@ final class Connection: @unchecked Sendable {
     let observer: ObserverBox
     let statistics = ConnectionStatistics()
     let logger: Logger
+    /// Signalled by a sender that is awaited.
+    let senderLeft = Semaphore()
     private let thread = Lock<OwnedThread?>(nil)
 
-    // Confined to the thread.
+    // Confined to the thread, and to the sender while it sleeps.
     var phase = Phase.down(retryTime: 0)
     var context: OpaquePointer?
     /// The context's socket: libnfs forgets it when it fails, so it is closed from here.
@@ -63,6 +72,12 @@ final class Connection: @unchecked Sendable {
     var appliedCredentials: Credentials?
     var sequence: UInt64 = 0
     var nextTimeoutScan: UInt64 = 0
+    /// `sequence` when the thread last slept a whole scan interval and nothing had come.
+    var quietSequence: UInt64 = 0
+    /// Calls that libnfs could not encode, which the thread is to fail.
+    var unencodable: [(request: Request, cause: RPCError.Cause)] = []
+    /// Why a sender could not write: the end of the incarnation, once the thread is awake.
+    var sendFailure: String?
     var isClosed = false
 
     /// - Returns: nil if the process has no descriptor or thread left.
@@ -83,10 +98,11 @@ final class Connection: @unchecked Sendable {
 
     // MARK: - Any thread
 
-    /// Hands a request over; answers why not, if it cannot be taken.
+    /// Hands a request over, or sends it here if it is the only one and the thread sleeps;
+    /// answers why not, if it cannot be taken.
     func submit(_ request: Request) -> RPCError.Cause? {
         guard statistics.admit(1, limit: target.configuration.pendingLimit) else { return .busy }
-        return post { inbox in
+        return post(maySend: statistics.pendingCount == 1) { inbox in
             guard !inbox.isClosing else { return false }
             inbox.submissions.append(request)
             return true
@@ -131,15 +147,22 @@ final class Connection: @unchecked Sendable {
         return isFirst
     }
 
-    /// Changes the inbox and wakes the thread if it sleeps; answers what `change` answers.
+    /// Changes the inbox, and wakes the thread if it sleeps or sends in its stead; answers what
+    /// `change` answers.
     @inline(__always)
     @discardableResult
-    private func post(_ change: (inout Inbox) -> Bool) -> Bool {
-        let (isTaken, mustRing) = inbox.withLock { inbox in
+    private func post(maySend: Bool = false, _ change: (inout Inbox) -> Bool) -> Bool {
+        let (isTaken, mustRing, sends) = inbox.withLock { inbox in
             let isTaken = change(&inbox)
-            defer { inbox.isSleeping = false }
-            return (isTaken, inbox.isSleeping)
+            guard inbox.isSleeping else { return (isTaken, false, false) }
+            if isTaken && maySend && inbox.isLent && !inbox.hasSender {
+                inbox.hasSender = true
+                return (isTaken, false, true)
+            }
+            inbox.isSleeping = false
+            return (isTaken, true, false)
         }
+        if sends { sendHere() }
         if mustRing { doorbell.ring() }
         return isTaken
     }
@@ -150,13 +173,16 @@ final class Connection: @unchecked Sendable {
         BrokenPipeSignal.blockOnThisThread()
         ConnectionOfThread.set(self)
         while true {
+            // Those of a sender: their callers wait, also if this is the end.
+            failUnencodable()
             takeInbox()
             if isClosed { break }
             let now = clinux_monotonic_nanoseconds()
             advance(now)
             submitWaiting(now)
+            failUnencodable()
             flush()
-            sleep(until: wakeTime())
+            sleep(until: wakeTime(now))
         }
         ConnectionOfThread.set(nil)
     }
@@ -169,21 +195,20 @@ final class Connection: @unchecked Sendable {
             if !inbox.cancellations.isEmpty { swap(&cancellations, &inbox.cancellations) }
             return inbox.isClosing
         }
-        for request in incoming {
-            sequence += 1
-            request.sequence = sequence
-            waiting.append(request)
-        }
-        incoming.removeAll(keepingCapacity: true)
+        queueIncoming()
         for number in cancellations { cancelOnThread(number: number) }
         if isClosing { closeOnThread() }
     }
 
     /// Waits for the doorbell, the socket or the time, and serves the socket.
     private func sleep(until wakeTime: UInt64?) {
+        var events: Int16 = 0
+        if let context = unsafe context { events = unsafe Int16(rpc_which_events(context)) }
+        let isLent = isLendable(events, wakeTime)
         let isAsleep = inbox.withLock { inbox in
             inbox.isSleeping =
                 inbox.submissions.isEmpty && inbox.cancellations.isEmpty && !inbox.isClosing
+            inbox.isLent = isLent
             return inbox.isSleeping
         }
         var timeout: Int32 = isAsleep ? -1 : 0
@@ -192,46 +217,50 @@ final class Connection: @unchecked Sendable {
             let rest = wakeTime > now ? (wakeTime - now + 999_999) / 1_000_000 : 0
             timeout = Int32(clamping: rest)
         }
-        var events: Int16 = 0
-        if let context = unsafe context { events = unsafe Int16(rpc_which_events(context)) }
-        var socketEvents: Int16 = 0
-        var rang = false
+        let before = sequence
+        let (count, rang, socketEvents) = wait(events, timeout)
+        // From here on the thread looks into the inbox before it sleeps again: completions that
+        // submit the next request need not ring.
+        if isAsleep { takeBack() }
+        if count == 0 && sequence == before { quietSequence = sequence }
+        if rang { doorbell.drain() }
+        if let reason = sendFailure {
+            sendFailure = nil
+            lose(reason: reason)
+        } else if socketEvents != 0 {
+            service(Int32(socketEvents))
+        }
+    }
+
+    private func wait(
+        _ events: Int16, _ timeout: Int32
+    ) -> (count: Int32, rang: Bool, socketEvents: Int16) {
         unsafe withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { descriptors in
             unsafe descriptors[0] = pollfd(
                 fd: doorbell.descriptor, events: Int16(POLLIN), revents: 0)
             unsafe descriptors[1] = pollfd(fd: socketDescriptor, events: events, revents: 0)
-            guard unsafe poll(descriptors.baseAddress, 2, timeout) > 0 else { return }
-            rang = unsafe descriptors[0].revents != 0
-            socketEvents = unsafe descriptors[1].revents
+            let count = unsafe poll(descriptors.baseAddress, 2, timeout)
+            guard count > 0 else { return (count, false, 0) }
+            return unsafe (count, descriptors[0].revents != 0, descriptors[1].revents)
         }
-        // From here on the thread looks into the inbox before it sleeps again: completions that
-        // submit the next request need not ring.
-        if isAsleep { inbox.withLock { $0.isSleeping = false } }
-        if rang { doorbell.drain() }
-        if socketEvents != 0 { service(Int32(socketEvents)) }
     }
 
     /// When something is to be done although nobody rings; nil for never.
-    private func wakeTime() -> UInt64? {
+    private func wakeTime(_ now: UInt64) -> UInt64? {
         var earliest = putOff.map(\.sendTime).min()
         func consider(_ time: UInt64) { earliest = min(earliest ?? time, time) }
         switch phase {
         case .down(let retryTime): consider(retryTime)
         case .connecting(let deadline): consider(deadline)
-        case .up: if slots.usedCount > 0 { consider(nextTimeoutScan) }
+        case .up:
+            if slots.usedCount > 0 {
+                consider(nextTimeoutScan)
+            } else if sequence != quietSequence {
+                // Whoever sends meanwhile does not wake the thread, which must see the deadline.
+                consider(now + scanInterval)
+            }
         }
         return earliest
-    }
-}
-
-/// Not every libnfs writes with MSG_NOSIGNAL: without it a broken socket would end the process.
-/// The signal is the writing thread's own, so blocking it there is enough.
-enum BrokenPipeSignal {
-    static func blockOnThisThread() {
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe sigaddset(&signals, SIGPIPE)
-        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     }
 }
 

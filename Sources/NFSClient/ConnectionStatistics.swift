@@ -2,10 +2,11 @@
 internal import Synchronization
 internal import Threads
 
-/// Counters of one connection; written by its thread, read by all.
+/// Counters of one connection; written by its thread and its senders, read by all.
 final class ConnectionStatistics: Sendable {
     private let calls = Atomic<UInt64>(0)
     private let nullCalls = Atomic<UInt64>(0)
+    private let callsSentByCaller = Atomic<UInt64>(0)
     private let retransmissions = Atomic<UInt64>(0)
     private let reconnects = Atomic<UInt64>(0)
     private let bytesRead = Atomic<UInt64>(0)
@@ -33,6 +34,8 @@ final class ConnectionStatistics: Sendable {
         if again { retransmissions.wrappingAdd(1, ordering: .relaxed) }
     }
 
+    func sentByCaller() { callsSentByCaller.wrappingAdd(1, ordering: .relaxed) }
+
     func moved(read: Int, written: Int) {
         if read > 0 { bytesRead.wrappingAdd(UInt64(read), ordering: .relaxed) }
         if written > 0 { bytesWritten.wrappingAdd(UInt64(written), ordering: .relaxed) }
@@ -48,6 +51,7 @@ final class ConnectionStatistics: Sendable {
     func add(to sum: inout SessionStatistics) {
         sum.calls += calls.load(ordering: .relaxed)
         sum.nullCalls += nullCalls.load(ordering: .relaxed)
+        sum.callsSentByCaller += callsSentByCaller.load(ordering: .relaxed)
         sum.retransmissions += retransmissions.load(ordering: .relaxed)
         sum.reconnects += reconnects.load(ordering: .relaxed)
         sum.bytesRead += bytesRead.load(ordering: .relaxed)

@@ -142,6 +142,9 @@ public struct SessionStatistics: Hashable, Sendable {
     public var calls: UInt64 = 0
     /// Those of them that only asked whether the server is there (NULL), such as heartbeats.
     public var nullCalls: UInt64 = 0
+    /// Those that their callers sent themselves, since nothing else was under way and the
+    /// connection's thread slept; the others waited for that thread to wake.
+    public var callsSentByCaller: UInt64 = 0
     public var retransmissions: UInt64 = 0
     public var reconnects: UInt64 = 0
     public var bytesRead: UInt64 = 0

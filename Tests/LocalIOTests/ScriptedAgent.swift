@@ -17,6 +17,8 @@ final class ScriptedAgent: Sendable {
     struct Script: Sendable {
         var claims = true
         var answers = true
+        /// How long a file is looked for.
+        var delay: UInt32 = 0
         var refusal: AgentRefusal?
         /// The file handed out instead of the one asked for.
         var substitute: String?
@@ -116,6 +118,7 @@ final class ScriptedAgent: Sendable {
             try client.send(.confirmed(nonce: nonce, isClaimed: script.claims))
         case .open(let request):
             guard script.answers else { return }
+            if script.delay > 0 { usleep(script.delay) }
             if let reason = script.refusal {
                 try client.send(
                     .refused(requestID: request.requestID, reason: reason, text: "as told"))

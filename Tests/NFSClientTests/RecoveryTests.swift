@@ -2,6 +2,7 @@
 import Glibc
 import NFSTypes
 import Testing
+import Threads
 
 @testable import NFSClient
 
@@ -148,6 +149,91 @@ extension AgainstGanesha {
             ganesha.resume()
             let attributes = try session.performBlocking(.getAttributes(file))
             #expect(attributes.type == .regular)
+        }
+
+        /// A call that is alone is sent by its caller; its deadline, a dead server and a close are
+        /// the thread's business all the same.
+        @Test func whatACallerSentIsWatchedOverToo() throws {
+            var configuration = SessionConfiguration(connections: 1, recovery: .soft(retries: 0))
+            configuration.requestTimeout = .seconds(1)
+            let (session, file) = try connect(configuration)
+            func call() throws { _ = try session.performBlocking(.getAttributes(file)) }
+            func sent() -> UInt64 { session.statistics.callsSentByCaller }
+            /// The thread is asleep after that, and its connection lent.
+            func rest() { usleep(10_000) }
+            var before = sent()
+            for _ in 0..<200 { try call() }
+            // Not all: the thread may not be asleep yet again.
+            #expect(sent() - before > 50)
+
+            ganesha.suspend()
+            rest()
+            before = sent()
+            let stalled = #expect(throws: RPCError.self) { try call() }
+            #expect(stalled?.cause == .timedOut)
+            #expect(sent() == before + 1)
+            ganesha.resume()
+            for _ in 0..<20 { try call() }
+
+            ganesha.suspend()
+            rest()
+            before = sent()
+            let unanswered = Gathering(count: 1)
+            session.start(.getAttributes(file)) { unanswered.add($0.map { _ in 0 }) }
+            #expect(sent() == before + 1)
+            ganesha.kill()
+            guard case .failure = unanswered.wait().first else {
+                Issue.record("it was answered")
+                return
+            }
+            try ganesha.start()
+            while (try? call()) == nil { usleep(10_000) }
+            for _ in 0..<20 { try call() }
+
+            ganesha.suspend()
+            rest()
+            let closed = Gathering(count: 1)
+            session.start(.getAttributes(file)) { closed.add($0.map { _ in 0 }) }
+            session.closeBlocking()
+            ganesha.resume()
+            guard case .failure(let error)? = closed.wait().first else {
+                Issue.record("it was answered")
+                return
+            }
+            #expect(error.cause == .closed)
+        }
+
+        /// Senders, cancellations and the thread take turns at one context.
+        @Test func sendersAndTheThreadTakeTurns() throws {
+            let (session, file) = try connect(SessionConfiguration(connections: 1))
+            defer { session.closeBlocking() }
+            let before = session.statistics.callsSentByCaller
+            let ended = Gathering(count: 4 * 500)
+            let threads = (0..<4).compactMap { index in
+                OwnedThread(name: "caller-\(index)") {
+                    for turn in 0..<500 {
+                        if turn % 5 == index {
+                            let id = session.start(.getAttributes(file)) {
+                                ended.add($0.map { _ in 0 })
+                            }
+                            session.cancel(id)
+                        } else {
+                            let reply = Result { () throws(RPCError) in
+                                try session.performBlocking(.getAttributes(file))
+                            }
+                            ended.add(reply.map { _ in 0 })
+                        }
+                        if turn % 50 == 0 { usleep(2000) }
+                    }
+                }
+            }
+            for thread in threads { thread.join() }
+            let failures = ended.wait().filter { answer in
+                if case .failure(let error) = answer { error.cause != .cancelled } else { false }
+            }
+            #expect(failures.isEmpty)
+            #expect(session.statistics.inFlight == 0)
+            #expect(session.statistics.callsSentByCaller > before)
         }
 
         @Test func aCallThatMayHaveHappenedIsNotRepeated() throws {
