@@ -46,15 +46,7 @@ extension Connection {
     /// completion, and never waits.
     @inline(never)
     func sendHere() {
-        inbox.withLock { swap(&incoming, &$0.submissions) }
-        queueIncoming()
-        let before = ConnectionOfThread.current
-        ConnectionOfThread.set(self)
-        let earlier = slots.usedCount
-        submitWaiting(clinux_monotonic_nanoseconds())
-        for _ in earlier..<max(slots.usedCount, earlier) { statistics.sentByCaller() }
-        let isUnfinished = !writeHere() || !unencodable.isEmpty
-        ConnectionOfThread.set(before)
+        let isUnfinished = !isQuiet || !sendIncoming()
         let (isAwaited, mustRing) = inbox.withLock { inbox in
             inbox.hasSender = false
             let mustRing = isUnfinished && inbox.isSleeping
@@ -64,6 +56,26 @@ extension Connection {
         }
         if isAwaited { senderLeft.signal() }
         if mustRing { doorbell.ring() }
+    }
+
+    /// Whether the socket has nothing to say. What it says comes first: if the server has gone, a
+    /// call that was not sent yet is one that cannot have been carried out.
+    private var isQuiet: Bool {
+        var entry = pollfd(fd: socketDescriptor, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&entry, 1, 0) == 0
+    }
+
+    /// - Returns: false if the thread must go on with it.
+    private func sendIncoming() -> Bool {
+        inbox.withLock { swap(&incoming, &$0.submissions) }
+        queueIncoming()
+        let before = ConnectionOfThread.current
+        ConnectionOfThread.set(self)
+        defer { ConnectionOfThread.set(before) }
+        let earlier = slots.usedCount
+        submitWaiting(clinux_monotonic_nanoseconds())
+        for _ in earlier..<max(slots.usedCount, earlier) { statistics.sentByCaller() }
+        return writeHere() && unencodable.isEmpty
     }
 
     /// - Returns: false if the thread must go on with it.

@@ -155,7 +155,7 @@ extension AgainstGanesha {
         /// the thread's business all the same.
         @Test func whatACallerSentIsWatchedOverToo() throws {
             var configuration = SessionConfiguration(connections: 1, recovery: .soft(retries: 0))
-            configuration.requestTimeout = .seconds(1)
+            configuration.requestTimeout = .seconds(4)
             let (session, file) = try connect(configuration)
             func call() throws { _ = try session.performBlocking(.getAttributes(file)) }
             func sent() -> UInt64 { session.statistics.callsSentByCaller }
