@@ -3,6 +3,7 @@ internal import AgentProtocol
 internal import DequeModule
 internal import LocalIOServer
 internal import Logging
+internal import NFSTypes
 internal import Threads
 
 /// One agent's shared state. Any thread.
@@ -11,6 +12,10 @@ final class AgentCore: Sendable {
         let client: AgentClient
         let export: AgentExport
         let request: AgentOpenRequest
+        /// The export's, from before the server was asked.
+        let epoch: UInt64
+        /// What the server said.
+        var verdict: Result<FileAttributes, AgentDenial>?
     }
 
     let configuration: AgentConfiguration
@@ -61,7 +66,7 @@ final class AgentCore: Sendable {
         }
         // The inode of a grant that still holds is in memory, since it was opened a moment ago:
         // opening it here takes less than waking a worker for it.
-        let work = Work(client: client, export: export, request: request)
+        let work = Work(client: client, export: export, request: request, epoch: export.epoch)
         if grantUnasked(work) { return }
         guard client.begin(limit: configuration.limits.inFlightPerClient) else {
             return refuse(client, requestID, .init(.tooManyInFlight, "wait for answers first"))
@@ -75,19 +80,23 @@ final class AgentCore: Sendable {
             client.end()
             return refuse(client, requestID, .init(.tooManyInFlight, "the agent is busy"))
         }
-        queue.withLock { $0.append(work) }
-        queued.signal()
+        // The server is asked from here, so that no worker waits for it.
+        export.ask(request, as: client.peer.credentials) { verdict in
+            var judged = work
+            judged.verdict = verdict
+            self.queue.withLock { $0.append(judged) }
+            self.queued.signal()
+        }
     }
 
     /// Answers an OPEN by what the server has granted this user a moment ago.
     /// - Returns: false if a worker must ask.
     private func grantUnasked(_ work: Work) -> Bool {
-        let epoch = work.export.epoch
         do throws(AgentDenial) {
             let file = try work.export.openGranted(
                 work.request, as: work.client.peer.credentials)
             guard let file else { return false }
-            try grant(file, work, epoch: epoch, isUnasked: true)
+            try grant(file, work, isUnasked: true)
             return true
         } catch {
             return false
@@ -95,14 +104,13 @@ final class AgentCore: Sendable {
     }
 
     /// Hands out an open file.
-    /// - Parameter epoch: the export's, from before the file was judged.
     private func grant(
-        _ file: consuming FoundFile, _ work: Work, epoch: UInt64, isUnasked: Bool
+        _ file: consuming FoundFile, _ work: Work, isUnasked: Bool
     ) throws(AgentDenial) {
         let record = OpenRecord(
             client: work.client, export: work.export, handle: work.request.handle,
             access: work.request.access)
-        try opens.grant(record, epoch: epoch, request: work.request, file: file)
+        try opens.grant(record, epoch: work.epoch, request: work.request, file: file)
         counters.opened(isUnasked: isUnasked)
     }
 
@@ -124,20 +132,16 @@ final class AgentCore: Sendable {
     }
 
     private func answer(_ work: Work) {
-        let (client, export, request) = (work.client, work.export, work.request)
         do throws(AgentDenial) {
-            let epoch = export.epoch
-            switch export.condition {
-            case .up: break
-            case .down: throw AgentDenial(.serverGone, "the server does not answer; try later")
-            case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
-            }
-            let file = try export.open(request, as: client.peer.credentials)
-            try grant(file, work, epoch: epoch, isUnasked: false)
+            guard let verdict = work.verdict else { return }
+            let file = try work.export.open(
+                work.request, as: work.client.peer.credentials, judged: try verdict.get(),
+                epoch: work.epoch)
+            try grant(file, work, isUnasked: false)
         } catch {
             logger.debug(
                 "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])
-            refuse(client, request.requestID, error)
+            refuse(work.client, work.request.requestID, error)
         }
     }
 

@@ -146,26 +146,78 @@ package final class AgentExport: Sendable {
 
     // MARK: - OPEN
 
-    /// What the server grants the caller, asked in one call: the attributes come with ACCESS
-    /// (RFC 1813, section 3.3.4), or by GETATTR from a server that leaves them out.
-    func judge(_ question: Judgements.Question) throws(AgentDenial) -> FileAttributes {
+    /// Asks the server what it grants the caller: `completion` is called once, on the session's
+    /// thread or, if there is nothing to ask, on this one; it must not wait. Never waits.
+    func ask(
+        _ request: AgentOpenRequest, as peer: Credentials,
+        completion: @escaping @Sendable (Result<FileAttributes, AgentDenial>) -> Void
+    ) {
+        do throws(AgentDenial) {
+            try check(request)
+        } catch {
+            return completion(.failure(error))
+        }
+        judge(
+            Judgements.Question(handle: request.handle, access: request.access, peer: peer),
+            completion: completion)
+    }
+
+    /// What can be told without the server.
+    private func check(_ request: AgentOpenRequest) throws(AgentDenial) {
+        let (condition, root) = state.withLock { ($0.condition, $0.root) }
+        switch condition {
+        case .up: break
+        case .down: throw AgentDenial(.serverGone, "the server does not answer; try later")
+        case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
+        }
+        try FileFinder.check(hint: request.pathHint)
+        guard let root else { return }
+        let decoded = DecodedHandle(request.handle)
+        guard let decoded, decoded.server == root.server, decoded.scope == root.scope else {
+            throw AgentDenial(.foreignHandle, "that is no handle of \(mapping.path)")
+        }
+    }
+
+    /// What the server grants, asked in one call: the attributes come with ACCESS (RFC 1813,
+    /// section 3.3.4), or by GETATTR from a server that leaves them out.
+    private func judge(
+        _ question: Judgements.Question,
+        completion: @escaping @Sendable (Result<FileAttributes, AgentDenial>) -> Void
+    ) {
         guard let session else {
-            throw AgentDenial(.serverGone, "the server does not answer; try later")
+            return completion(
+                .failure(AgentDenial(.serverGone, "the server does not answer; try later")))
         }
         let (handle, rights, peer) = (question.handle, question.access.rights, question.peer)
-        do throws(RPCError) {
-            let reply = try session.performBlocking(.access(handle, rights), credentials: peer)
-            if reply.granted.isSuperset(of: rights) {
-                if let attributes = reply.attributes { return attributes }
-                return try session.performBlocking(.getAttributes(handle), credentials: peer)
-            }
-        } catch {
+        let judgements = judgements
+        @Sendable func deny(_ denial: AgentDenial) {
             judgements.forget(question)
-            throw Self.denial(error)
+            completion(.failure(denial))
         }
-        judgements.forget(question)
-        throw AgentDenial(
-            .serverDenied, "the server does not let uid \(peer.uid) open it like that")
+        session.start(.access(handle, rights), credentials: peer) { answer in
+            switch answer {
+            case .failure(let error): deny(Self.denial(error))
+            case .success(let reply) where !reply.granted.isSuperset(of: rights):
+                deny(
+                    AgentDenial(
+                        .serverDenied, "the server does not let uid \(peer.uid) open it like that"))
+            case .success(let reply):
+                if let attributes = reply.attributes { return completion(.success(attributes)) }
+                session.start(.getAttributes(handle), credentials: peer) { answer in
+                    switch answer {
+                    case .success(let attributes): completion(.success(attributes))
+                    case .failure(let error): deny(Self.denial(error))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same; waits for the server.
+    func judge(_ question: Judgements.Question) throws(AgentDenial) -> FileAttributes {
+        let verdict = Verdict()
+        judge(question) { verdict.give($0) }
+        return try verdict.wait()
     }
 
     private static func denial(_ error: RPCError) -> AgentDenial {
@@ -181,26 +233,20 @@ package final class AgentExport: Sendable {
         return AgentDenial(reason, error.description)
     }
 
-    /// Judges, finds and opens.
+    /// Finds and opens what the server has just granted.
+    /// - Parameter epoch: from before the server was asked.
     func open(
-        _ request: AgentOpenRequest, as peer: Credentials
+        _ request: AgentOpenRequest, as peer: Credentials, judged: FileAttributes, epoch: UInt64
     ) throws(AgentDenial) -> FoundFile {
-        try FileFinder.check(hint: request.pathHint)
-        let decoded = DecodedHandle(request.handle)
-        let (root, finder, epoch) = state.withLock { ($0.root, $0.finder, $0.epoch) }
-        if let root {
-            guard let decoded, decoded.server == root.server, decoded.scope == root.scope else {
-                throw AgentDenial(.foreignHandle, "that is no handle of \(mapping.path)")
-            }
-        }
+        let finder = state.withLock { $0.finder }
         let question = Judgements.Question(
             handle: request.handle, access: request.access, peer: peer)
-        var attributes = try judge(question)
+        var attributes = judged
         guard attributes.type == .regular else {
             throw AgentDenial(.notRegularFile, "only regular files are handed out")
         }
         let candidate = try finder.find(
-            decoded, hint: request.pathHint, finding: configuration.finding)
+            DecodedHandle(request.handle), hint: request.pathHint, finding: configuration.finding)
         let status: clinux_stat
         do throws(AgentDenial) {
             status = try FileFinder.verify(candidate, attributes)
@@ -242,5 +288,24 @@ package final class AgentExport: Sendable {
     private func refresh(_ handle: FileHandle) {
         guard let session else { return }
         _ = try? session.performBlocking(.commit(handle))
+    }
+}
+
+/// A judgement that one thread waits for.
+private final class Verdict: Sendable {
+    private let answer = Lock<Result<FileAttributes, AgentDenial>?>(nil)
+    private let arrived = Semaphore()
+
+    func give(_ new: Result<FileAttributes, AgentDenial>) {
+        answer.withLock { $0 = new }
+        arrived.signal()
+    }
+
+    func wait() throws(AgentDenial) -> FileAttributes {
+        arrived.wait()
+        guard let answer = answer.withLock({ $0 }) else {
+            throw AgentDenial(.serverGone, "the server did not answer")
+        }
+        return try answer.get()
     }
 }
