@@ -27,6 +27,7 @@ final class AgentCore: Sendable {
     private let queue = Lock(Deque<Work>())
     private let queued = Semaphore()
     private let inFlight = Lock(0)
+    private let haste = Haste()
 
     init(configuration: AgentConfiguration, nonces: NonceTable, logger: Logger) {
         self.configuration = configuration
@@ -84,6 +85,7 @@ final class AgentCore: Sendable {
         export.ask(request, as: client.peer.credentials) { verdict in
             var judged = work
             judged.verdict = verdict
+            if self.isAnsweredHere(judged) { return self.end(judged) }
             self.queue.withLock { $0.append(judged) }
             self.queued.signal()
         }
@@ -125,24 +127,56 @@ final class AgentCore: Sendable {
         while true {
             queued.wait()
             guard let work = queue.withLock({ $0.popFirst() }) else { return }
-            if !work.client.isDead { answer(work) }
-            work.client.end()
-            inFlight.withLock { $0 -= 1 }
+            if !work.client.isDead {
+                do throws(AgentDenial) {
+                    try answer(work, mayAsk: true)
+                } catch {
+                    refuse(work, error)
+                }
+            }
+            end(work)
         }
     }
 
-    private func answer(_ work: Work) {
-        do throws(AgentDenial) {
-            guard let verdict = work.verdict else { return }
-            let file = try work.export.open(
-                work.request, as: work.client.peer.credentials, judged: try verdict.get(),
-                epoch: work.epoch)
-            try grant(file, work, isUnasked: false)
-        } catch {
-            logger.debug(
-                "refused", metadata: ["reason": "\(error.reason.name)", "text": "\(error.text)"])
-            refuse(work.client, work.request.requestID, error)
+    /// Answers on the session's thread, if that needs nobody else: an inode that the server has
+    /// just looked at is nearly always in memory. If it was not, the disk may be slow, and the
+    /// workers wait for it for a while.
+    /// - Returns: false if a worker is to do it.
+    private func isAnsweredHere(_ work: Work) -> Bool {
+        guard case .success = work.verdict else {
+            do throws(AgentDenial) { _ = try work.verdict?.get() } catch { refuse(work, error) }
+            return true
         }
+        guard haste.isAllowed, !work.client.isDead else { return false }
+        let start = ContinuousClock.now
+        defer { haste.took(.now - start) }
+        do throws(AgentDenial) {
+            try answer(work, mayAsk: false)
+        } catch {
+            if error.reason == .differentFile { return false }
+            refuse(work, error)
+        }
+        return true
+    }
+
+    private func answer(_ work: Work, mayAsk: Bool) throws(AgentDenial) {
+        guard let verdict = work.verdict else { return }
+        let file = try work.export.open(
+            work.request, as: work.client.peer.credentials, judged: try verdict.get(),
+            epoch: work.epoch, mayAsk: mayAsk)
+        try grant(file, work, isUnasked: false)
+    }
+
+    private func refuse(_ work: Work, _ denial: AgentDenial) {
+        logger.debug(
+            "refused", metadata: ["reason": "\(denial.reason.name)", "text": "\(denial.text)"])
+        refuse(work.client, work.request.requestID, denial)
+    }
+
+    /// Counts an OPEN out.
+    private func end(_ work: Work) {
+        work.client.end()
+        inFlight.withLock { $0 -= 1 }
     }
 
     /// Lets the workers return.
@@ -173,5 +207,18 @@ final class AgentCore: Sendable {
             $0.client === record.client && $0.handle == record.handle
         }
         if count > 0 { counters.revoked(opens: count) }
+    }
+}
+
+/// Whether opening files is quick at present. Any thread.
+private final class Haste: Sendable {
+    private static let limit = Duration.milliseconds(1)
+    private static let pause = Duration.seconds(1)
+    private let slowUntil = Lock(ContinuousClock.now)
+
+    var isAllowed: Bool { slowUntil.withLock { $0 <= .now } }
+
+    func took(_ duration: Duration) {
+        if duration > Self.limit { slowUntil.withLock { $0 = .now + Self.pause } }
     }
 }

@@ -234,9 +234,14 @@ package final class AgentExport: Sendable {
     }
 
     /// Finds and opens what the server has just granted.
-    /// - Parameter epoch: from before the server was asked.
+    ///
+    /// - Parameters:
+    ///   - epoch: from before the server was asked.
+    ///   - mayAsk: the server may be asked once more, and waited for, if another file seems to be
+    ///     at the path; else `differentFile` is no last word.
     func open(
-        _ request: AgentOpenRequest, as peer: Credentials, judged: FileAttributes, epoch: UInt64
+        _ request: AgentOpenRequest, as peer: Credentials, judged: FileAttributes, epoch: UInt64,
+        mayAsk: Bool
     ) throws(AgentDenial) -> FoundFile {
         let finder = state.withLock { $0.finder }
         let question = Judgements.Question(
@@ -251,7 +256,9 @@ package final class AgentExport: Sendable {
         do throws(AgentDenial) {
             status = try FileFinder.verify(candidate, attributes)
         } catch {
-            guard error.reason == .differentFile, !candidate.isProved else { throw error }
+            guard mayAsk, error.reason == .differentFile, !candidate.isProved else {
+                throw error
+            }
             // The server may have believed attributes of long ago: let it look again.
             refresh(request.handle)
             attributes = try judge(question)

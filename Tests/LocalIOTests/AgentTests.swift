@@ -176,8 +176,9 @@ final class RealAgentSite {
             #expect(row[5] == "3.00", "RPC calls an open: \(row)")
             #expect(row[6] == "0", "all open locally: \(row)")
         }
-        // A hundred more to warm up; of what is opened and closed again the agent hears nothing.
-        #expect(here.agentStatus("opened") == opened + count + 100)
+        // A hundred more to warm up. Of what is opened and closed again the agent hears nothing,
+        // but for the first: after a hundred opens with a read it is asked ahead.
+        #expect(here.agentStatus("opened") == opened + count + 100 + 1)
         // The agent has closed what it handed out, and forgotten the client.
         let isEmpty = poll(timeout: .seconds(5)) {
             here.agentStatus("client_count") == 1 && here.agentStatus("open_count") == 0
