@@ -205,6 +205,8 @@ final class Connection: @unchecked Sendable {
         var events: Int16 = 0
         if let context = unsafe context { events = unsafe Int16(rpc_which_events(context)) }
         let isLent = isLendable(events, wakeTime)
+        let before = sequence
+        // Lent from here on, until it is taken back.
         let isAsleep = inbox.withLock { inbox in
             inbox.isSleeping =
                 inbox.submissions.isEmpty && inbox.cancellations.isEmpty && !inbox.isClosing
@@ -217,7 +219,6 @@ final class Connection: @unchecked Sendable {
             let rest = wakeTime > now ? (wakeTime - now + 999_999) / 1_000_000 : 0
             timeout = Int32(clamping: rest)
         }
-        let before = sequence
         let (count, rang, socketEvents) = wait(events, timeout)
         // From here on the thread looks into the inbox before it sleeps again: completions that
         // submit the next request need not ring.
