@@ -158,7 +158,7 @@ extension AgentSetting {
     ]
 
     private static let limits: [AgentSetting] = [
-        count("workers", "Threads that answer OPENs.", \.workers, 1...256),
+        count("workers", "Threads that answer OPENs while the disk is slow.", \.workers, 1...256),
         count("clients", "Clients at once.", \.limits.clients, 1...65536),
         count("clients-per-user", "Of one uid.", \.limits.clientsPerUser, 1...65536),
         count("nonces", "Nonces at once.", \.limits.nonces.count, 1...1_000_000),

@@ -157,12 +157,15 @@ package enum MountBar: CaseIterable, Sendable {
         }
     }
 
-    /// passthrough_ll cannot write with O_DIRECT: there the file system itself is the measure.
+    /// passthrough_ll cannot write with O_DIRECT where the device wants memory in whole sectors, as
+    /// its own is not: there the file system itself is the measure.
     func holds(_ cell: MountCell) -> Bool {
         switch self {
         case .passthrough:
             switch cell {
-            case .bufferedWrite, .bufferedRead, .randomRead1, .randomRead16: true
+            case .bufferedWrite, .bufferedRead, .randomRead1, .randomRead16, .randomWrite1,
+                .randomWrite16:
+                true
             default: false
             }
         case .directWrites: cell == .randomWrite1 || cell == .randomWrite16

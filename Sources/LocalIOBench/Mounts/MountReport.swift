@@ -23,7 +23,11 @@ struct MountReport {
     /// The promises that this run could look at.
     var bars: [(cell: MountCell, bar: MountBar, ratio: Double)] {
         plan.cells.flatMap { cell in
-            MountBar.allCases.filter { $0.holds(cell) }.compactMap { bar in
+            let besidePassthrough = ratio(cell, .localio, to: .passthrough)
+            return MountBar.allCases.filter { bar in
+                // The file system is the measure where passthrough_ll cannot be.
+                bar.holds(cell) && !(bar == .directWrites && besidePassthrough != nil)
+            }.compactMap { bar in
                 ratio(cell, .localio, to: bar.other).map { (cell, bar, $0) }
             }
         }
