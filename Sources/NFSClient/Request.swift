@@ -1,6 +1,6 @@
 // Requests on their way: what a connection's thread holds until it has called the completion.
 // A request is made by its caller, handed over through the connection's inbox, and from then
-// on belongs to the connection's thread alone.
+// on belongs to the connection's thread alone (or, to be sent, to a caller in its stead).
 internal import NFSTypes
 
 /// One RPC, possibly sent more than once. The subclasses know what to send and how to answer.

@@ -1,6 +1,6 @@
 // The requests of one connection that wait to be sent, in order.
 
-/// A first-in-first-out queue whose memory is reused; confined to one thread.
+/// A first-in-first-out queue whose memory is reused; for one thread at a time.
 struct RequestQueue {
     private var requests: [Request?] = []
     private var head = 0

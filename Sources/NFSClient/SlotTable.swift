@@ -1,7 +1,7 @@
 // Which request each call on the wire belongs to. libnfs cannot cancel a call, so a cancelled
 // one leaves an empty slot that waits for the late reply (or the end of the incarnation).
 
-/// The calls on the wire of one connection; confined to its thread.
+/// The calls on the wire of one connection; for its thread, and for a sender while that sleeps.
 struct SlotTable {
     struct Slot {
         var request: Request?
