@@ -247,6 +247,10 @@ struct IntegrityRun {
                 try verify(road, at: position, byteCount: Self.largest)
                 position += Self.largest
             }
+            // Few operations may have none that policy rpc sends the local road: this is one.
+            let page = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<4096])
+            let got = try road.file.readBlocking(into: page, at: 0)
+            #expect(got == model.readable(at: 0, byteCount: 4096))
             let statistics = road.client.statistics()
             let local = statistics.roads[.local]?.operations ?? 0
             if road.name == "remote" {
