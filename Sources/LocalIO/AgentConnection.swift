@@ -29,7 +29,7 @@ final class AgentConnection: Sendable {
     private static let releaseLimit = 64
 
     let socket: AgentSocket
-    private let timeout: Duration
+    fileprivate let timeout: Duration
     private let state = Lock(State())
     private let reader = Lock<OwnedThread?>(nil)
     /// Runs work that may wait for the socket, on some other thread; false if it cannot.
@@ -139,7 +139,7 @@ final class AgentConnection: Sendable {
             // Half a message may have gone out.
             close()
         }
-        return AgentQuestion(connection: self, number: number, asker: asker, timeout: timeout)
+        return AgentQuestion(connection: self, number: number, asker: asker)
     }
 
     /// Nobody waits for this answer any more. Never waits.
@@ -200,21 +200,17 @@ final class AgentQuestion: Sendable {
     let connection: AgentConnection
     private let number: UInt64
     private let asker: Asker
-    private let timeout: Duration
 
-    fileprivate init(
-        connection: AgentConnection, number: UInt64, asker: Asker, timeout: Duration
-    ) {
+    fileprivate init(connection: AgentConnection, number: UInt64, asker: Asker) {
         self.connection = connection
         self.number = number
         self.asker = asker
-        self.timeout = timeout
     }
 
     deinit { connection.forget(number, asker) }
 
-    /// Waits for the answer and takes it; nil if there is none in time, and the second time.
-    func answer() -> AgentDelivery? { asker.wait(timeout) }
+    /// Waits for the answer and takes it, once; nil if there is none in time.
+    func answer() -> AgentDelivery? { asker.wait(connection.timeout) }
 }
 
 /// One request that waits for its answer.

@@ -167,7 +167,7 @@ package final class AgentExport: Sendable {
         let (condition, root) = state.withLock { ($0.condition, $0.root) }
         switch condition {
         case .up: break
-        case .down: throw AgentDenial(.serverGone, "the server does not answer; try later")
+        case .down: throw Self.serverGone
         case .removed: throw AgentDenial(.unknownExport, "the server exports it no longer")
         }
         try FileFinder.check(hint: request.pathHint)
@@ -185,8 +185,7 @@ package final class AgentExport: Sendable {
         completion: @escaping @Sendable (Result<FileAttributes, AgentDenial>) -> Void
     ) {
         guard let session else {
-            return completion(
-                .failure(AgentDenial(.serverGone, "the server does not answer; try later")))
+            return completion(.failure(Self.serverGone))
         }
         let (handle, rights, peer) = (question.handle, question.access.rights, question.peer)
         let judgements = judgements
@@ -215,10 +214,13 @@ package final class AgentExport: Sendable {
 
     /// The same; waits for the server.
     func judge(_ question: Judgements.Question) throws(AgentDenial) -> FileAttributes {
-        let verdict = Verdict()
-        judge(question) { verdict.give($0) }
+        let verdict = Answer<FileAttributes, AgentDenial>(unanswered: Self.serverGone)
+        judge(question) { verdict.set($0) }
         return try verdict.wait()
     }
+
+    private static let serverGone = AgentDenial(
+        .serverGone, "the server does not answer; try later")
 
     private static func denial(_ error: RPCError) -> AgentDenial {
         let reason: AgentRefusal =
@@ -295,24 +297,5 @@ package final class AgentExport: Sendable {
     private func refresh(_ handle: FileHandle) {
         guard let session else { return }
         _ = try? session.performBlocking(.commit(handle))
-    }
-}
-
-/// A judgement that one thread waits for.
-private final class Verdict: Sendable {
-    private let answer = Lock<Result<FileAttributes, AgentDenial>?>(nil)
-    private let arrived = Semaphore()
-
-    func give(_ new: Result<FileAttributes, AgentDenial>) {
-        answer.withLock { $0 = new }
-        arrived.signal()
-    }
-
-    func wait() throws(AgentDenial) -> FileAttributes {
-        arrived.wait()
-        guard let answer = answer.withLock({ $0 }) else {
-            throw AgentDenial(.serverGone, "the server did not answer")
-        }
-        return try answer.get()
     }
 }

@@ -212,7 +212,7 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
         _ name: StaticString, mayBeLost: Bool = true,
         _ execute: @escaping () -> Result<Reply, RPCError>
     ) throws(RPCError) -> Reply {
-        let box = AnswerBox<Reply>()
+        let box = Answer<Reply, RPCError>()
         RemoteCall(file: self, name: name, execute: execute) { box.set($0) }
             .start(mayBeLost: mayBeLost)
         return try box.wait()
@@ -230,24 +230,5 @@ final class SimulatedFile: TransferFile, @unchecked Sendable {
     }
     package func runCommitWork(_ work: @escaping @Sendable () -> Void) -> Bool {
         host.runWork(work)
-    }
-}
-
-/// An answer that a simulated thread waits for.
-final class AnswerBox<Reply: Sendable>: Sendable {
-    private let result = Lock<Result<Reply, RPCError>?>(nil)
-    private let arrived = Semaphore()
-
-    func set(_ new: Result<Reply, RPCError>) {
-        result.withLock { $0 = new }
-        arrived.signal()
-    }
-
-    func wait() throws(RPCError) -> Reply {
-        arrived.wait()
-        guard let result = result.withLock({ $0 }) else {
-            throw RPCError(.cancelled, server: "simulated")
-        }
-        return try result.get()
     }
 }

@@ -74,7 +74,7 @@ extension Connection {
         defer { ConnectionOfThread.set(before) }
         let earlier = slots.usedCount
         submitWaiting(clinux_monotonic_nanoseconds())
-        for _ in earlier..<max(slots.usedCount, earlier) { statistics.sentByCaller() }
+        statistics.sentByCaller(slots.usedCount - earlier)
         return writeHere() && unencodable.isEmpty
     }
 

@@ -34,7 +34,9 @@ final class ConnectionStatistics: Sendable {
         if again { retransmissions.wrappingAdd(1, ordering: .relaxed) }
     }
 
-    func sentByCaller() { callsSentByCaller.wrappingAdd(1, ordering: .relaxed) }
+    func sentByCaller(_ count: Int) {
+        callsSentByCaller.wrappingAdd(UInt64(count), ordering: .relaxed)
+    }
 
     func moved(read: Int, written: Int) {
         if read > 0 { bytesRead.wrappingAdd(UInt64(read), ordering: .relaxed) }

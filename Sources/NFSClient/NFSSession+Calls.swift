@@ -40,7 +40,7 @@ extension NFSSession {
     public func performBlocking<Reply: Sendable>(
         _ call: NFSCall<Reply>, credentials: Credentials? = nil
     ) throws(RPCError) -> Reply {
-        let answer = Answer<Reply>()
+        let answer = Answer<Reply, RPCError>()
         start(call, credentials: credentials) { answer.set($0) }
         return try answer.wait()
     }
@@ -66,21 +66,25 @@ extension NFSSession {
 }
 
 /// An answer that one thread waits for.
-final class Answer<Reply: Sendable>: Sendable {
-    private let result = Lock<Result<Reply, RPCError>?>(nil)
+package final class Answer<Reply: Sendable, Failure: Error>: Sendable {
+    private let result: Lock<Result<Reply, Failure>>
     private let arrived = Semaphore()
 
-    func set(_ new: Result<Reply, RPCError>) {
+    /// - Parameter unanswered: what `wait` would throw without a `set`.
+    package init(unanswered: Failure) { result = Lock(.failure(unanswered)) }
+
+    package func set(_ new: Result<Reply, Failure>) {
         result.withLock { $0 = new }
         arrived.signal()
     }
 
     /// Waits for the answer; once.
-    func wait() throws(RPCError) -> Reply {
+    package func wait() throws(Failure) -> Reply {
         arrived.wait()
-        guard let result = result.withLock({ $0 }) else {
-            throw RPCError(.cancelled, server: "")
-        }
-        return try result.get()
+        return try result.withLock { $0 }.get()
     }
+}
+
+extension Answer where Failure == RPCError {
+    package convenience init() { self.init(unanswered: RPCError(.cancelled, server: "")) }
 }

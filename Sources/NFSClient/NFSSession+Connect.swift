@@ -67,7 +67,7 @@ extension NFSSession {
         let session = try NFSSession(
             mount: mount, url: url, configuration: configuration, logger: logger)
         for index in session.connections.indices {
-            let answer = Answer<Void>()
+            let answer = Answer<Void, RPCError>()
             session.start(.null, credentials: nil, id: session.makeID(connection: index)) {
                 answer.set($0)
             }
@@ -154,7 +154,7 @@ enum ControlThread {
     static func runBlocking<Reply: Sendable>(
         server: String, _ body: @escaping @Sendable () throws(RPCError) -> Reply
     ) throws(RPCError) -> Reply {
-        let answer = Answer<Reply>()
+        let answer = Answer<Reply, RPCError>()
         let thread = start(server: server, body) { answer.set($0) }
         defer { thread?.join() }
         return try answer.wait()

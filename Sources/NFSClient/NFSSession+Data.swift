@@ -96,7 +96,7 @@ extension NFSSession {
         _ handle: FileHandle, offset: UInt64, into target: UnsafeMutableRawBufferPointer,
         credentials: Credentials? = nil
     ) throws(RPCError) -> ReadReply {
-        let answer = Answer<ReadReply>()
+        let answer = Answer<ReadReply, RPCError>()
         unsafe read(handle, offset: offset, into: target, credentials: credentials) {
             answer.set($0)
         }
@@ -108,7 +108,7 @@ extension NFSSession {
         _ handle: FileHandle, offset: UInt64, from source: UnsafeRawBufferPointer,
         stable: StableHow, credentials: Credentials? = nil
     ) throws(RPCError) -> WriteReply {
-        let answer = Answer<WriteReply>()
+        let answer = Answer<WriteReply, RPCError>()
         unsafe write(
             handle, offset: offset, from: source, stable: stable, credentials: credentials
         ) { answer.set($0) }

@@ -248,8 +248,7 @@ struct IntegrityRun {
                 position += Self.largest
             }
             // Few operations may have none that policy rpc sends the local road: this is one.
-            let page = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<4096])
-            let got = try road.file.readBlocking(into: page, at: 0)
+            let got = try road.file.read(memory, 4096, at: 0).count
             #expect(got == model.readable(at: 0, byteCount: 4096))
             let statistics = road.client.statistics()
             let local = statistics.roads[.local]?.operations ?? 0
