@@ -1,6 +1,7 @@
 // Turns each of libfuse's callbacks into the one flat operation.
 #include "internal.h"
 #include <errno.h>
+#include <linux/fuse.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -164,6 +165,15 @@ static void on_read(
     finish(&operation);
 }
 
+/// What libfuse does not tell of a WRITE, from the request as it was received. The payload is in
+/// the receive buffer; the request's own structure ends where it begins.
+static bool kills_set_ids(const struct fuse_bufvec *source) {
+    if (source->buf[0].mem != clfuse_payload(clfuse_current.buffer)) return false;
+    struct fuse_write_in head;
+    memcpy(&head, (const char *)source->buf[0].mem - sizeof head, sizeof head);
+    return head.write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
 static void on_write(
     fuse_req_t request, fuse_ino_t node, struct fuse_bufvec *source, off_t offset,
     struct fuse_file_info *info) {
@@ -173,6 +183,7 @@ static void on_write(
     operation.byte_count = source->buf[0].size;
     operation.buffer = clfuse_current.buffer;
     operation.data = source->buf[0].mem;
+    operation.kills_set_ids = kills_set_ids(source);
     finish(&operation);
 }
 

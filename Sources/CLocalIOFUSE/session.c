@@ -143,10 +143,6 @@ uint32_t clfuse_session_protocol_minor(clfuse_session *session) {
     return session->protocol_minor;
 }
 
-int clfuse_invalidate(clfuse_session *session, uint64_t node) {
-    return fuse_lowlevel_notify_inval_inode(session->fuse, node, 0, 0);
-}
-
 void clfuse_session_close(clfuse_session *session) {
     if (!session->is_mounted) return;
     session->is_mounted = false;

@@ -148,11 +148,22 @@ extension TransferFile {
                     && there.changeTime == here.changeTime
                 if isSame { return nil }
             }
-            try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
+            try touchServer()
             return nil
         } catch {
             logger.debug("the server could not be made to look at \(path): \(error)")
             return error
+        }
+    }
+
+    /// The file may have been given to others since it was opened, or closed to its opener: then
+    /// SETATTR is refused. COMMIT, which NFS-Ganesha heeds as well, changes nothing and is not.
+    private func touchServer() throws(RPCError) {
+        do throws(RPCError) {
+            try setRemoteAttributes(SetAttributes(modifyTime: .serverTime))
+        } catch {
+            guard error.isRefusal else { throw error }
+            _ = try commitRemote()
         }
     }
 

@@ -106,6 +106,21 @@ extension LocalIOFile {
         return 0
     }
 
+    /// ftruncate(2) of the local file, for a descriptor whose opener the server does not let
+    /// change the size any more; the whole file's range held.
+    ///
+    /// - Returns: 0 or an errno; EOPNOTSUPP on the RPC road and for a file opened to be read.
+    package func truncateLocalBlocking(to size: UInt64) -> Int32 {
+        guard case .local(let local) = route(), access.canWrite else { return EOPNOTSUPP }
+        guard let end = Int(exactly: size) else { return EFBIG }
+        let token = state.ranges.acquireBlocking(.wholeFile, .exclusive)
+        defer { state.ranges.release(token) }
+        guard ftruncate(local.direct.raw, end) == 0 else { return errno }
+        state.uncommitted.truncate(to: size)
+        state.localWriteEnded(offset: size, byteCount: 0, isStable: false)
+        return 0
+    }
+
     /// Where data or a hole begins, by lseek(2) on the local file; negative errno else.
     package func seekLocal(offset: Int64, whence: Int32) -> Int64 {
         guard case .local(let local) = route() else { return -Int64(EOPNOTSUPP) }

@@ -45,8 +45,15 @@ extension LocalIOFile: TransferFile {
     package func touchRemote(completion: @escaping @Sendable (Result<Void, RPCError>) -> Void) {
         let call = NFSCall.setAttributes(
             state.handle, SetAttributes(modifyTime: .serverTime), guardChangeTime: nil)
-        _ = client.session.start(call, credentials: credentials) { result in
-            completion(result.map { _ in })
+        _ = client.session.start(call, credentials: credentials) { [self] result in
+            // COMMIT has a server look, too, and asks for no right to change the file.
+            guard case .failure(let error) = result, error.isRefusal else {
+                return completion(result.map { _ in })
+            }
+            let commit = NFSCall.commit(state.handle, offset: 0, byteCount: 0)
+            _ = client.session.start(commit, credentials: credentials) { result in
+                completion(result.map { _ in })
+            }
         }
     }
     package func commitRemote() throws(RPCError) -> CommitReply {

@@ -123,10 +123,21 @@ final class MountCore: Sendable {
         _ call: NFSCall<Reply>, as credentials: Credentials, done: NFSStatus,
         toleratesDone: Bool = false
     ) async throws(MountError) -> Reply? {
+        try await changeNames(done: done, toleratesDone: toleratesDone) {
+            [session] () async throws(RPCError) in
+            try await session.perform(call, credentials: credentials)
+        }
+    }
+
+    /// `change` of whatever makes the call.
+    func changeNames<Reply: Sendable>(
+        done: NFSStatus, toleratesDone: Bool = false,
+        _ perform: @Sendable () async throws(RPCError) -> Reply
+    ) async throws(MountError) -> Reply? {
         var isRepeated = toleratesDone
         while true {
             do throws(RPCError) {
-                return try await session.perform(call, credentials: credentials)
+                return try await perform()
             } catch {
                 if isRepeated && error.isAnswer(done) { return nil }
                 guard isHard, !Task.isCancelled, await mayRepeat(error) else {

@@ -11,6 +11,9 @@ struct MountError: Error {
 
     init(_ errno: Int32) { self.errno = errno }
 
+    /// The server does not let this caller.
+    var isRefusal: Bool { errno == EPERM || errno == EACCES }
+
     init(_ error: RPCError) { errno = Self.visible(error.errno, error.cause) }
 
     init(_ error: LocalIOError) {

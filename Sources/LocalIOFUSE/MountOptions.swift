@@ -20,6 +20,7 @@ public struct MountOptions: Sendable {
     private var timeoutTenths = 600
     private var retransmissions = 2
     private var isSoft = false
+    private var wantsDevices = false
 
     /// - Parameters:
     ///   - source: an `nfs://` URL, or `host:/export` as in fstab.
@@ -57,6 +58,11 @@ public struct MountOptions: Sendable {
     }
 
     private mutating func finish() {
+        // Devices are opened by the kernel alone, which asks nobody then.
+        if !configuration.checksPermissions, !wantsDevices {
+            configuration.kernelOptions.removeAll { $0 == "dev" }
+            configuration.kernelOptions.append("nodev")
+        }
         let connectRetries = isSoft ? SessionConfiguration.Recovery.soft(retries: retransmissions)
             : .hard
         configuration.client.session.recovery = connectRetries
@@ -72,6 +78,7 @@ public struct MountOptions: Sendable {
             let opposite = name.hasPrefix("no") ? String(name.dropFirst(2)) : "no" + name
             configuration.kernelOptions.removeAll { $0 == opposite || $0 == name }
             configuration.kernelOptions.append(name)
+            if name == "dev" { wantsDevices = true }
             return
         }
         if try applySwitch(name, value) { return }

@@ -37,6 +37,8 @@ final class Node: Sendable {
         /// Where it was last found; the path of the local road follows these.
         var parent: Node?
         var name: NFSName = ""
+        /// The names that the table has it under: the links that were looked up.
+        var names: [NameKey] = []
         /// An open found that the name means another file; it is not held against it twice.
         var isNameDoubted = false
         /// Nil while nothing may be concluded: an open writer's changes are under way.
@@ -107,6 +109,9 @@ final class Node: Sendable {
     /// A change of our own whose answer does not carry the change time (RENAME, REMOVE of
     /// another link) is about to move it.
     func expectNewChangeTime() { state.withLock { $0.stamp?.changeTime = nil } }
+
+    /// A name is not this node's any more.
+    func lose(_ key: NameKey) { state.withLock { $0.names.removeAll { $0 == key } } }
 
     func noteWrite() {
         // A load first: the flag is nearly always up, and a store would bounce the cache line.

@@ -6,7 +6,7 @@ internal import NFSTypes
 internal import Threads
 
 /// A name in a directory.
-private struct NameKey: Hashable {
+struct NameKey: Hashable {
     let directory: UInt64
     let name: NFSName
 }
@@ -18,7 +18,7 @@ final class NodeTable: Sendable {
     private struct State {
         var byID: [UInt64: Node] = [:]
         var byHandle: [FileHandle: Node] = [:]
-        /// Where each node was last found; several names of one file have one entry.
+        /// Every name that a node was found by, until it is known to have lost it.
         var byName: [NameKey: Node] = [:]
         // Never used twice, so that no generation is needed.
         var nextID: UInt64 = 2
@@ -47,11 +47,6 @@ final class NodeTable: Sendable {
 
     /// The current node of a handle, if the kernel knows one.
     func node(of handle: FileHandle) -> Node? { state.withLock { $0.byHandle[handle] } }
-
-    /// The node that was last found under a name.
-    func node(named name: NFSName, in directory: Node) -> Node? {
-        state.withLock { $0.byName[NameKey(directory: directory.id, name: name)] }
-    }
 
     /// The node of a file found under `name`, with one more lookup.
     ///
@@ -85,40 +80,44 @@ final class NodeTable: Sendable {
         _ state: inout State, _ node: Node, _ parent: Node, _ name: NFSName, isLookup: Bool
     ) {
         let key = NameKey(directory: parent.id, name: name)
-        let old = node.state.withLock { node in
-            defer {
-                node.parent = parent
-                node.name = name
-                node.isNameDoubted = false
-                if isLookup {
-                    node.lookups += 1
-                    node.lookedUpAt = clinux_monotonic_nanoseconds()
-                }
+        let previous = state.byName.updateValue(node, forKey: key)
+        let isNew = previous !== node
+        if isNew { previous?.lose(key) }
+        node.state.withLock { node in
+            if isNew { node.names.append(key) }
+            node.parent = parent
+            node.name = name
+            node.isNameDoubted = false
+            if isLookup {
+                node.lookups += 1
+                node.lookedUpAt = clinux_monotonic_nanoseconds()
             }
-            return node.parent.map { NameKey(directory: $0.id, name: node.name) }
         }
-        if let old, old != key, state.byName[old] === node { state.byName[old] = nil }
-        state.byName[key] = node
+    }
+
+    /// Takes a name away from the node that has it, by this mount's own doing: the change time
+    /// of the file moves with it.
+    private static func take(_ state: inout State, _ key: NameKey) -> Node? {
+        guard let node = state.byName.removeValue(forKey: key) else { return nil }
+        node.lose(key)
+        node.expectNewChangeTime()
+        return node
     }
 
     /// A node has been renamed by this mount; what had the new name has it no more.
     func moved(from source: (Node, NFSName), to target: (Node, NFSName)) {
         state.withLock { state in
-            let key = NameKey(directory: source.0.id, name: source.1)
-            guard let node = state.byName[key] else {
-                state.byName[NameKey(directory: target.0.id, name: target.1)] = nil
-                return
-            }
+            let node = Self.take(&state, NameKey(directory: source.0.id, name: source.1))
+            _ = Self.take(&state, NameKey(directory: target.0.id, name: target.1))
+            guard let node else { return }
             Self.place(&state, node, target.0, target.1, isLookup: false)
-            node.expectNewChangeTime()
         }
     }
 
     /// A name has been removed by this mount.
     func removed(_ name: NFSName, in directory: Node) {
         state.withLock { state in
-            state.byName.removeValue(forKey: NameKey(directory: directory.id, name: name))?
-                .expectNewChangeTime()
+            _ = Self.take(&state, NameKey(directory: directory.id, name: name))
         }
     }
 
@@ -126,17 +125,14 @@ final class NodeTable: Sendable {
     func forget(_ id: UInt64, count: UInt64) {
         state.withLock { state in
             guard id != Self.rootID, let node = state.byID[id] else { return }
-            let (isGone, parent, name) = node.state.withLock { node in
+            let (isGone, names) = node.state.withLock { node in
                 node.lookups -= min(count, node.lookups)
-                return (node.lookups == 0, node.parent, node.name)
+                return (node.lookups == 0, node.names)
             }
             guard isGone else { return }
             state.byID[id] = nil
             if state.byHandle[node.handle] === node { state.byHandle[node.handle] = nil }
-            if let parent {
-                let key = NameKey(directory: parent.id, name: name)
-                if state.byName[key] === node { state.byName[key] = nil }
-            }
+            for key in names where state.byName[key] === node { state.byName[key] = nil }
         }
     }
 

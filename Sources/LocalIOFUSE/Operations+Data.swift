@@ -2,6 +2,7 @@
 internal import CLocalIOFUSE
 internal import Glibc
 internal import LocalIO
+internal import Logging
 internal import NFSTypes
 internal import Synchronization
 internal import SystemPackage
@@ -83,6 +84,10 @@ extension MountCore {
             return false
         }
         if data.isWrite { open.node.noteWrite() }
+        if operation.kills_set_ids, configuration.directIO, keepsSetIDs(open) {
+            writeWithoutSetIDs(operation, data, open)
+            return true
+        }
         let offset = UInt64(operation.offset)
         let file = open.file
         if dataPath.enter(limit: max(configuration.threads - 1, 1)) {
@@ -109,6 +114,45 @@ extension MountCore {
             counters.ended()
         }
         return true
+    }
+
+    /// Whether a write must take set-id bits away first. By RPC the server does it.
+    private func keepsSetIDs(_ open: OpenFile) -> Bool {
+        if open.file.isRemote { return false }
+        guard let attributes = open.file.localAttributes else { return true }
+        return attributes.mode & 0o6000 != 0
+    }
+
+    /// A write past the page cache by someone who may not keep set-id bits: for these the kernel
+    /// leaves them to the file system (fs/fuse/file.c, FUSE_WRITE_KILL_SUIDGID), and the local file
+    /// is written by the mount's own user, who may.
+    private func writeWithoutSetIDs(
+        _ operation: clfuse_operation, _ data: DataOperation, _ open: OpenFile
+    ) {
+        guard let request = request(operation) else { return data.releaseBuffer() }
+        let offset = UInt64(operation.offset)
+        counters.began()
+        Task {
+            await dropSetIDs(of: open)
+            start(data, open.file, offset) { [counters] result in
+                data.answer(by: request, result)
+                data.releaseBuffer()
+                counters.ended()
+            }
+        }
+    }
+
+    private func dropSetIDs(of open: OpenFile) async {
+        let credentials = session.configuration.credentials
+        do throws(MountError) {
+            let mode = try await call(.getAttributes(open.node.handle), as: credentials).mode
+            // Without execution for the group the bit means no set-id (fs/attr.c).
+            let isForGroup = mode & 0o010 != 0
+            let bare = mode & ~(isForGroup ? 0o6000 : 0o4000)
+            if bare != mode { _ = try await withoutSetIDs(open.node, bare, credentials) }
+        } catch {
+            logger.warning("\(open.file.path): set-id bits stay: errno \(error.errno)")
+        }
     }
 
     /// RPC may wait for a server that is gone: the request can be answered for a killed caller.

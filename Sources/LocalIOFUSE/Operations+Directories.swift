@@ -9,6 +9,7 @@ internal import Threads
 extension MountCore {
     func openDirectory(_ request: Request, _ id: UInt64) async throws(MountError) {
         let node = try node(id)
+        try await demand(.read, of: node, request.credentials)
         let directory = OpenDirectory(node: node, credentials: request.credentials)
         let number = KernelReference.retain(directory)
         if !request.opened(file: number, flags: 0) {

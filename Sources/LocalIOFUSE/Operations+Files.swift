@@ -241,7 +241,7 @@ extension MountCore {
     }
 
     /// Runs what may wait for the local file to be opened; nil if the client is closed.
-    private func onControlThread<Value: Sendable>(
+    func onControlThread<Value: Sendable>(
         _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
         await withCheckedContinuation { waiter in

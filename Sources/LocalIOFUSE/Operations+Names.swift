@@ -71,8 +71,17 @@ extension MountCore {
         _ request: Request, _ parent: UInt64, _ name: NFSName, target: NFSName
     ) async throws(MountError) {
         let parent = try node(parent)
+        let attributes = SetAttributes(mode: 0o777)
+        if target.byteCount > NFSSession.shortTargetByteCount {
+            let credentials = request.credentials
+            _ = try await changeNames(done: .exists) { [session] () async throws(RPCError) in
+                try await session.makeLongSymbolicLink(
+                    parent.handle, name, target: target, attributes, credentials: credentials)
+            }
+            return try await answerMade(request, nil, in: parent, name)
+        }
         let reply = try await change(
-            .symbolicLink(parent.handle, name, target: target, SetAttributes(mode: 0o777)),
+            .symbolicLink(parent.handle, name, target: target, attributes),
             as: request.credentials, done: .exists)
         try await answerMade(request, reply, in: parent, name)
     }

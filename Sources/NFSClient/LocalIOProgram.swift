@@ -1,6 +1,5 @@
 // Calls the LOCALIO program, by which a server's host shows that it is the caller's own
 // (Linux: include/linux/nfslocalio.h, fs/nfs/localio.c).
-internal import CLocalIORPC
 internal import Glibc
 internal import Threads
 
@@ -85,68 +84,5 @@ package final class LocalIOProgram: Sendable {
             guard let cause = client.call(procedure, bytes, timeout) else { return }
             throw RPCError(cause, server: server, procedure: name)
         }
-    }
-}
-
-/// libtirpc's client handle. Its functions run one at a time in the whole process: they keep
-/// tables by descriptor and one error text.
-@safe
-private final class ProgramClient: @unchecked Sendable {
-    private static let library = Lock(())
-    private let handle: OpaquePointer
-
-    /// Takes over the socket.
-    init(socket: Int32, _ program: UInt32, _ version: UInt32) throws(SocketFailure) {
-        var reason = ""
-        let created = unsafe Self.library.withLock { _ in
-            unsafe withReason(&reason) { text in
-                unsafe clocaliorpc_client_create(
-                    socket, program, version, text.baseAddress, text.count)
-            }
-        }
-        guard let created = unsafe created else { throw SocketFailure(text: reason) }
-        unsafe handle = unsafe created
-    }
-
-    deinit { Self.library.withLock { _ in unsafe clocaliorpc_client_destroy(handle) } }
-
-    /// nil, or why there was no answer.
-    func call(_ procedure: UInt32, _ bytes: [UInt8], _ timeout: Duration) -> RPCError.Cause? {
-        var reason = ""
-        let nanoseconds = Int64(clamping: timeout.nanoseconds)
-        let status = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe withReason(&reason) { text in
-                unsafe clocaliorpc_client_call(
-                    handle, procedure, bytes.baseAddress, bytes.count, nanoseconds,
-                    text.baseAddress, text.count)
-            }
-        }
-        return switch status {
-        case CLOCALIORPC_CALL_ANSWERED: nil
-        case CLOCALIORPC_CALL_TIMED_OUT: .timedOut
-        case CLOCALIORPC_CALL_UNAVAILABLE: .unreachable("no LOCALIO program is served (\(reason))")
-        default: .protocolError(reason)
-        }
-    }
-}
-
-/// Runs `body` with room for a line of text from C.
-private func withReason<Result>(
-    _ reason: inout String, _ body: (UnsafeMutableBufferPointer<CChar>) -> Result
-) -> Result {
-    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { text in
-        unsafe text.initialize(repeating: 0)
-        let result = unsafe body(text)
-        if let start = text.baseAddress { reason = unsafe String(cString: start) }
-        return result
-    }
-}
-
-/// Why a socket could not be had.
-struct SocketFailure: Error {
-    let text: String
-
-    static func system(_ what: String, _ code: Int32) -> SocketFailure {
-        unsafe SocketFailure(text: "\(what) (\(String(cString: strerror(code))))")
     }
 }

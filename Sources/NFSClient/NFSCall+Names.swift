@@ -84,7 +84,8 @@ extension NFSCall where Reply == CreateReply {
             })
     }
 
-    /// Makes a symbolic link to `target` (RFC 1813, section 3.3.10).
+    /// Makes a symbolic link to `target` (RFC 1813, section 3.3.10); for a target of more than
+    /// `NFSSession.shortTargetByteCount` bytes use the session's `makeLongSymbolicLink`.
     public static func symbolicLink(
         _ directory: FileHandle, _ name: NFSName, target: NFSName,
         _ attributes: SetAttributes = SetAttributes()

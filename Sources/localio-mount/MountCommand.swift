@@ -31,7 +31,7 @@ struct MountCommand: ParsableCommand {
               allow_other | noallow_other
                                          let other users in (root: yes; others: no)
               permissions=local|server   the kernel checks permission bits too, or the server
-                                         alone
+                                         alone (with nodev, unless dev is given)
               local=on|off|agent         the local road: where it is proved, never, or only
                                          through the agent
               export_root=DIR            the export's directory on this host

@@ -1,4 +1,5 @@
 // The words of -o: what they set, and what is said about wrong ones.
+import Glibc
 import LocalIO
 import LocalIOFUSE
 import Testing
@@ -37,6 +38,18 @@ import Testing
 
     @Test func fstabWordsAreAccepted() throws {
         _ = try parse("defaults,noauto,_netdev,x-systemd.automount,vers=3,proto=tcp,sec=sys,nolock")
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "only root's mounts have devices"))
+    func devicesNeedTheKernelsPermissions() throws {
+        func kernelOptions(_ options: String...) throws -> [String] {
+            let all = options.joined(separator: ",")
+            return try parse(all).configuration.kernelOptions.filter { $0.hasSuffix("dev") }
+        }
+        #expect(try kernelOptions("rw") == ["dev"])
+        #expect(try kernelOptions("permissions=server") == ["nodev"])
+        #expect(try kernelOptions("permissions=server", "dev") == ["dev"])
+        #expect(try kernelOptions("dev", "permissions=server", "nodev") == ["nodev"])
     }
 
     @Test func addressesInBrackets() throws {

@@ -47,7 +47,7 @@ enum Thing: String, CaseIterable, Sendable {
 
 enum SemanticsCases {
     static let all: [SemanticsCase] =
-        opens + renames + singles + links + data + times + permissions + names
+        opens + renames + singles + links + data + times + permissions + names + rights
 
     private static let opens: [SemanticsCase] = {
         let flags: [(String, Int32)] = [

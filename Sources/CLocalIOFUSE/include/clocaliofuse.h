@@ -77,6 +77,7 @@ enum {
     CLFUSE_SET_MODIFY_TIME = 1 << 5,
     CLFUSE_SET_ACCESS_NOW = 1 << 7,
     CLFUSE_SET_MODIFY_NOW = 1 << 8,
+    CLFUSE_SET_CHANGE_TIME = 1 << 10,
 };
 
 /// One request of the kernel. Names and data are valid until the handler returns; data longer
@@ -101,6 +102,8 @@ typedef struct CLFUSE_SAFE {
     clfuse_attributes attributes;  // for SETATTR
     uint32_t uid, gid;
     int32_t pid;
+    /// WRITE: the writer has no right to keep set-id bits, and the kernel leaves them to us.
+    bool kills_set_ids;
     /// WRITE: the payload. READ: room for the answer. Page-aligned, in `buffer`.
     void *data;
     clfuse_buffer *buffer;
@@ -139,9 +142,6 @@ void clfuse_session_close(clfuse_session *session);
 void clfuse_session_destroy(clfuse_session *session);
 /// The numbers that the kernel agreed to; 0 before its first request.
 uint32_t clfuse_session_protocol_minor(clfuse_session *session);
-/// Tells the kernel to drop the cached attributes and pages of a node; 0 or a negative errno.
-/// Never from a handler.
-int clfuse_invalidate(clfuse_session *session, uint64_t node);
 /// Buffers in use by operations, and how many there are.
 void clfuse_buffer_counts(clfuse_session *session, uint32_t *used, uint32_t *total);
 

@@ -1,12 +1,15 @@
 // A TCP socket that connects, sends and receives in bounded time, for libtirpc to take over.
+internal import CLocalIORPC
 internal import CNFS
 internal import Glibc
 
-/// Connected sockets of the LOCALIO program's client.
+/// Connected sockets of libtirpc's clients.
 enum ProgramSocket {
     /// A blocking, connected socket with time-outs; the caller owns it.
+    /// - Parameter isPrivileged: from a port below 1024, which many NFS servers ask for, if one is
+    ///   free.
     static func connect(
-        _ address: String, _ port: UInt16, _ timeout: Duration
+        _ address: String, _ port: UInt16, _ timeout: Duration, isPrivileged: Bool = false
     ) throws(SocketFailure) -> Int32 {
         var hints = unsafe addrinfo()
         unsafe hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
@@ -19,6 +22,7 @@ enum ProgramSocket {
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         let descriptor = unsafe socket(entry.pointee.ai_family, kind, 0)
         guard descriptor >= 0 else { throw .system("no socket", errno) }
+        if isPrivileged { clocaliorpc_bind_privileged(descriptor) }
         do throws(SocketFailure) {
             let started = unsafe Glibc.connect(
                 descriptor, entry.pointee.ai_addr, entry.pointee.ai_addrlen)
@@ -79,5 +83,14 @@ enum ProgramSocket {
             throw .system("a socket without an address", errno)
         }
         return text
+    }
+}
+
+/// Why a socket could not be had.
+struct SocketFailure: Error {
+    let text: String
+
+    static func system(_ what: String, _ code: Int32) -> SocketFailure {
+        unsafe SocketFailure(text: "\(what) (\(String(cString: strerror(code))))")
     }
 }
