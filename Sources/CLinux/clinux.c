@@ -207,6 +207,7 @@ static uint64_t nanoseconds(clockid_t clock) {
 uint64_t clinux_thread_cpu_nanoseconds(void) { return nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
 uint64_t clinux_process_cpu_nanoseconds(void) { return nanoseconds(CLOCK_PROCESS_CPUTIME_ID); }
 uint64_t clinux_monotonic_nanoseconds(void) { return nanoseconds(CLOCK_MONOTONIC); }
+uint64_t clinux_realtime_nanoseconds(void) { return nanoseconds(CLOCK_REALTIME); }
 
 uint64_t clinux_heap_bytes(void) {
     struct mallinfo2 info = mallinfo2();

@@ -19,6 +19,7 @@ struct clfuse_session {
     void *context;
     uint32_t protocol_minor;
     bool is_mounted;
+    bool passes_through;
     // Guards the free list and the count beneath it.
     pthread_mutex_t lock;
     pthread_cond_t returned;
@@ -37,6 +38,13 @@ struct clfuse_current {
     bool is_kept;
 };
 extern _Thread_local struct clfuse_current clfuse_current;
+
+/// Passthrough: a part of the protocol that libfuse 3.14 does not know. Its answers are completed
+/// on their way to the kernel.
+int clfuse_passthrough_attach(clfuse_session *session);
+void clfuse_passthrough_look(clfuse_session *session, const void *request, size_t byte_count);
+void clfuse_passthrough_begin_open(int32_t backing);
+void clfuse_passthrough_end_open(void);
 
 struct fuse_lowlevel_ops clfuse_operations(void);
 /// Where a buffer's payload lies.

@@ -95,26 +95,32 @@ int clfuse_reply_entry(
     return fuse_reply_entry(raw(request), &entry);
 }
 
-static struct fuse_file_info info_of(uint64_t file, uint32_t open_flags) {
+static struct fuse_file_info info_of(uint64_t file, clfuse_open open) {
     struct fuse_file_info info;
     memset(&info, 0, sizeof info);
     info.fh = file;
-    info.direct_io = (open_flags & CLFUSE_OPEN_DIRECT) != 0;
-    info.keep_cache = (open_flags & CLFUSE_OPEN_KEEP_CACHE) != 0;
+    info.direct_io = (open.flags & CLFUSE_OPEN_DIRECT) != 0;
+    info.keep_cache = (open.flags & CLFUSE_OPEN_KEEP_CACHE) != 0;
     return info;
 }
 
 int clfuse_reply_create(
     clfuse_request *request, uint64_t node, const clfuse_attributes *attributes,
-    double entry_seconds, double attribute_seconds, uint64_t file, uint32_t open_flags) {
+    double entry_seconds, double attribute_seconds, uint64_t file, clfuse_open open) {
     struct fuse_entry_param entry = entry_of(node, attributes, entry_seconds, attribute_seconds);
-    struct fuse_file_info info = info_of(file, open_flags);
-    return fuse_reply_create(raw(request), &entry, &info);
+    struct fuse_file_info info = info_of(file, open);
+    clfuse_passthrough_begin_open(open.backing);
+    int result = fuse_reply_create(raw(request), &entry, &info);
+    clfuse_passthrough_end_open();
+    return result;
 }
 
-int clfuse_reply_open(clfuse_request *request, uint64_t file, uint32_t open_flags) {
-    struct fuse_file_info info = info_of(file, open_flags);
-    return fuse_reply_open(raw(request), &info);
+int clfuse_reply_open(clfuse_request *request, uint64_t file, clfuse_open open) {
+    struct fuse_file_info info = info_of(file, open);
+    clfuse_passthrough_begin_open(open.backing);
+    int result = fuse_reply_open(raw(request), &info);
+    clfuse_passthrough_end_open();
+    return result;
 }
 
 int clfuse_reply_attributes(

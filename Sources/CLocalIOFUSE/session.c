@@ -109,7 +109,7 @@ int clfuse_session_mount(clfuse_session *session, const char *mount_point) {
     errno = 0;
     if (fuse_session_mount(session->fuse, mount_point) == 0) {
         session->is_mounted = true;
-        return 0;
+        return session->configuration.passthrough ? clfuse_passthrough_attach(session) : 0;
     }
     return errno ? -errno : -EINVAL;
 }
@@ -125,6 +125,9 @@ int clfuse_session_serve(clfuse_session *session) {
         if (result == -EINTR) continue;
         if (result <= 0) break;
         clfuse_current = (struct clfuse_current){.session = session, .buffer = buffer};
+        if (session->configuration.passthrough && !session->protocol_minor) {
+            clfuse_passthrough_look(session, received.mem, received.size);
+        }
         fuse_session_process_buf(session->fuse, &received);
         if (clfuse_current.is_kept) buffer = NULL;
     }

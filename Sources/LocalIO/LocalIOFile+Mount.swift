@@ -73,6 +73,21 @@ extension LocalIOFile {
         if !isAccepted { completion(-Int64(EBADF)) }
     }
 
+    /// A descriptor of the local file that outlives the lease; nil on the RPC road. May wait for
+    /// the file to be opened.
+    package func localWitness() -> LocalWitness? {
+        guard case .local(let local) = route(), let copy = try? local.direct.duplicate() else {
+            return nil
+        }
+        return LocalWitness(copy)
+    }
+
+    /// Others than this client may have written the local file on its behalf: the next commit
+    /// makes it durable and has the server look.
+    package func noteLocalWrites() {
+        state.localWriteEnded(offset: 0, byteCount: 0, isStable: false)
+    }
+
     /// Whether aligned I/O goes the local road now; false before the first I/O.
     package var isLocal: Bool {
         if case .local = currentRoute { return true }
@@ -127,6 +142,23 @@ extension LocalIOFile {
         // The descriptor's own position is used by nobody: every I/O names its offset.
         let found = lseek(local.direct.raw, Int(offset), whence)
         return found < 0 ? -Int64(errno) : Int64(found)
+    }
+}
+
+/// A local file that the kernel reads and writes by itself: what it is like, whatever became of the
+/// lease meanwhile. Any thread.
+package final class LocalWitness: Sendable {
+    private let descriptor: Descriptor
+
+    init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+    /// The descriptor's number, valid as long as this object lives.
+    package var raw: Int32 { descriptor.raw }
+
+    package var attributes: FileAttributes? {
+        var status = clinux_stat()
+        guard unsafe clinux_statx(descriptor.raw, nil, true, &status) == 0 else { return nil }
+        return FileAttributes(status)
     }
 }
 

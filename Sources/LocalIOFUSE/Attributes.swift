@@ -54,11 +54,14 @@ extension MountCore {
     /// What the kernel is told about a node of which the server says `attributes`.
     func visible(_ node: Node, _ attributes: FileAttributes) -> clfuse_attributes {
         var seen = attributes
-        let (file, isHidden) = node.state.withLock { state in
-            (state.openFiles.values.first { $0.file.isLocal }, state.silly != nil)
+        let (file, witness, isHidden) = node.state.withLock { state in
+            (
+                state.openFiles.values.first { $0.file.isLocal }, state.sharing.witness,
+                state.silly != nil
+            )
         }
         // A server that caches attributes does not know yet what went the local road.
-        if let here = file?.file.localAttributes {
+        if let here = witness?.attributes ?? file?.file.localAttributes {
             seen.size = here.size
             seen.used = here.used
             seen.modifyTime = here.modifyTime

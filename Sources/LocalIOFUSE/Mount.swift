@@ -82,6 +82,7 @@ public final class Mount: @unchecked Sendable {
         let configuration = core.configuration
         var settings = clfuse_configuration()
         settings.writeback_cache = configuration.writebackCache && !configuration.directIO
+        settings.passthrough = configuration.passesThrough
         settings.read_only = configuration.isReadOnly
         settings.debug = configuration.debug
         settings.max_background = configuration.maxBackground
@@ -129,6 +130,10 @@ public final class Mount: @unchecked Sendable {
         var (major, minor): (UInt32, UInt32) = (0, 0)
         if unsafe clfuse_device(configuration.mountPoint, &major, &minor) == 0 {
             core.facts.withLock { $0.device = "\(major):\(minor)" }
+        }
+        if configuration.passesThrough, unsafe !clfuse_session_passes_through(session) {
+            logger.warning(
+                "passthrough: this kernel has none (Linux 6.9); all data goes through the mount")
         }
         if configuration.readAheadKibibytes > 0 {
             // Not permitted to everyone, and only a matter of speed.

@@ -10,6 +10,10 @@ public struct MountConfiguration: Sendable {
     public var writebackCache = true
     /// Every open bypasses the kernel's page cache.
     public var directIO = false
+    /// Files that are local when they are opened are read and written by the kernel itself (FUSE
+    /// passthrough, Linux 6.9): as fast as the file system, and not to be taken back before they
+    /// are closed. Instead of the writeback cache; root only.
+    public var passesThrough = false
     public var isReadOnly = false
     /// Users other than the one who mounted may enter.
     public var allowsOthers: Bool

@@ -21,6 +21,9 @@ final class MountCore: Sendable {
     let logger: Logger
     let counters = OperationCounters()
     let dataPath = DataGate()
+    /// Open files that the kernel reads and writes by itself.
+    let passedThroughCount = Atomic<Int>(0)
+    let hasWarnedOfPassage = Atomic<Bool>(false)
     /// Files that were unlinked while open and are not removed yet.
     let hidden = Lock(0)
     private let watched = Lock<[UInt64: Watched]>([:])

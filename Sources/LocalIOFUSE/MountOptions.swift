@@ -42,6 +42,7 @@ public struct MountOptions: Sendable {
             for option in Self.split(list) { try apply(option) }
         }
         finish()
+        if configuration.passesThrough { try checkPassthrough(isRoot: isRoot) }
     }
 
     /// `host:/export` as a URL; an IPv6 address stands in brackets in both.
@@ -67,6 +68,17 @@ public struct MountOptions: Sendable {
             : .hard
         configuration.client.session.recovery = connectRetries
         configuration.client.session.requestTimeout = .milliseconds(timeoutTenths * 100)
+    }
+
+    private mutating func checkPassthrough(isRoot: Bool) throws(MountFailure) {
+        guard isRoot else {
+            throw MountFailure(
+                "passthrough: the kernel takes local files from root alone; leave it out")
+        }
+        guard !configuration.directIO else {
+            throw MountFailure("passthrough and direct_io exclude each other; give one of them")
+        }
+        configuration.writebackCache = false
     }
 
     private mutating func apply(_ option: String) throws(MountFailure) {
@@ -101,6 +113,7 @@ public struct MountOptions: Sendable {
         case "ac": break
         case "noac": configuration.disableAttributeCache()
         case "direct_io": configuration.directIO = true
+        case "passthrough": configuration.passesThrough = true
         case "writeback_cache": configuration.writebackCache = true
         case "nowriteback_cache", "sync": configuration.writebackCache = false
         case "allow_other": configuration.allowsOthers = true

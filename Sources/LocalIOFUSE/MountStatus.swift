@@ -3,6 +3,7 @@ internal import CLocalIOFUSE
 internal import Foundation
 internal import LocalIO
 internal import Logging
+internal import Synchronization
 internal import Threads
 
 /// A snapshot of a mount. Its JSON keys stay as they are; new ones may be added.
@@ -51,6 +52,9 @@ public struct MountStatus: Codable, Sendable {
     public var memory_locked: String
     public var oom_score: String
     public var writeback_cache: Bool
+    /// Open files that the kernel reads and writes by itself, uncounted in `roads`; nil without
+    /// passthrough.
+    public var passed_through_files: Int?
 
     var json: String {
         let encoder = JSONEncoder()
@@ -98,6 +102,10 @@ public struct MountStatus: Codable, Sendable {
         }
         for (name, count) in fallbacks.sorted(by: { $0.key < $1.key }) {
             lines.append("fall-backs, \(name): \(count)")
+        }
+        if let passed_through_files {
+            lines.append(
+                "passed through: \(passed_through_files) open files, their I/O not counted here")
         }
         if let dirty = kernel_dirty_bytes, let writeback = kernel_writeback_bytes {
             lines.append("kernel cache: \(dirty) bytes dirty, \(writeback) in writeback")
@@ -159,7 +167,9 @@ extension MountCore {
             rpc_retransmissions: session.retransmissions, rpc_reconnects: session.reconnects,
             engine: statistics.engine.kind.rawValue, io_context: context,
             memory_locked: facts.context.memory, oom_score: facts.context.oomScore,
-            writeback_cache: configuration.writebackCache)
+            writeback_cache: configuration.writebackCache,
+            passed_through_files: passage == nil
+                ? nil : passedThroughCount.load(ordering: .relaxed))
     }
 
     private var localityText: (String, String, String) {

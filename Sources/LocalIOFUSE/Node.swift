@@ -52,6 +52,7 @@ final class Node: Sendable {
         /// The hidden name of a file that was unlinked while open, and who unlinked it.
         var silly: SillyName?
         var isRetired = false
+        var sharing = Sharing()
         var openFiles: [ObjectIdentifier: OpenFile] = [:]
     }
 

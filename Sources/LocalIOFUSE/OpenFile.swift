@@ -28,6 +28,8 @@ enum KernelReference {
 final class OpenFile: Sendable {
     let node: Node
     let file: LocalIOFile
+    /// How the kernel treats it; set before the kernel is answered.
+    let treatment = Lock(Sharing.Treatment.direct)
 
     init(node: Node, file: LocalIOFile) {
         self.node = node

@@ -12,7 +12,7 @@ extension MountCore {
         try await demand(.read, of: node, request.credentials)
         let directory = OpenDirectory(node: node, credentials: request.credentials)
         let number = KernelReference.retain(directory)
-        if !request.opened(file: number, flags: 0) {
+        if !request.opened(file: number) {
             _ = KernelReference.take(number, OpenDirectory.self)
         }
     }

@@ -48,14 +48,9 @@ extension MountCore {
             !canWrite ? .readOnly : reply.granted.contains(.read) ? .readWrite : .writeOnly
         let file = try openFile(
             node, attributes, reply.granted, access, request.credentials, ahead)
+        let treatment = await admit(file)
         let number = KernelReference.retain(file)
-        if !request.opened(file: number, flags: openFlags) { await abandon(number) }
-    }
-
-    private var openFlags: UInt32 {
-        var flags = UInt32(CLFUSE_OPEN_KEEP_CACHE)
-        if configuration.directIO { flags |= UInt32(CLFUSE_OPEN_DIRECT) }
-        return flags
+        if !request.opened(file: number, open: treatment) { await abandon(number) }
     }
 
     /// Whether the name that the node was last found by still means it. What was looked up a
@@ -118,8 +113,9 @@ extension MountCore {
             let file = try openFile(
                 node, attributes, [.read, .modify, .extend], canWrite ? .readWrite : .readOnly,
                 request.credentials)
+            let treatment = await admit(file)
             let number = KernelReference.retain(file)
-            if !request.created(entry, file: number, flags: openFlags) {
+            if !request.created(entry, file: number, open: treatment) {
                 nodes.forget(node.id, count: 1)
                 await abandon(number)
             }
@@ -174,6 +170,7 @@ extension MountCore {
     /// clients, and notes the attributes it then has.
     private func settle(_ open: OpenFile) async throws(MountError) {
         let node = open.node
+        let look = noteUnseenWrites(open)
         guard node.hasWritten.exchange(false, ordering: .acquiringAndReleasing) else { return }
         do throws(LocalIOError) {
             try await open.file.commit()
@@ -181,6 +178,7 @@ extension MountCore {
             node.hasWritten.store(true, ordering: .releasing)
             throw MountError(error)
         }
+        noteSettled(open, look)
         // Without these the next open only looks more closely than it must.
         let credentials = open.file.credentials ?? session.configuration.credentials
         if let attributes = try? await call(.getAttributes(node.handle), as: credentials) {
@@ -194,6 +192,7 @@ extension MountCore {
     }
 
     func synchronize(_ request: Request, _ open: OpenFile) async throws(MountError) {
+        _ = noteUnseenWrites(open)
         do throws(LocalIOError) {
             try await open.file.commit()
         } catch {
@@ -209,6 +208,7 @@ extension MountCore {
     }
 
     func close(_ open: OpenFile) async {
+        defer { dismiss(open) }
         do throws(MountError) {
             if open.file.access.canWrite { try await settle(open) }
         } catch {
@@ -255,9 +255,8 @@ extension MountCore {
     ) async throws(MountError) {
         // The kernel asks without writing its dirty pages back first: with them in its cache
         // the file's own holes are not the truth, and ENOSYS has it take the file as all data.
-        guard !configuration.writebackCache || configuration.directIO else {
-            throw MountError(ENOSYS)
-        }
+        // Without writeback cache there are still the pages of shared mappings.
+        guard configuration.directIO || isPassedThrough(open) else { throw MountError(ENOSYS) }
         let found = await onControlThread {
             open.file.seekLocal(offset: offset, whence: whence)
         }

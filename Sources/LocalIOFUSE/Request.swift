@@ -52,17 +52,17 @@ final class Request: Sendable {
         }
     }
 
-    func created(_ entry: EntryReply, file: UInt64, flags: UInt32) -> Bool {
+    func created(_ entry: EntryReply, file: UInt64, open: clfuse_open) -> Bool {
         var attributes = entry.attributes
         return answer {
             unsafe clfuse_reply_create(
                 $0.pointer, entry.node, &attributes, entry.entrySeconds,
-                entry.attributeSeconds, file, flags)
+                entry.attributeSeconds, file, open)
         }
     }
 
-    func opened(file: UInt64, flags: UInt32) -> Bool {
-        answer { unsafe clfuse_reply_open($0.pointer, file, flags) }
+    func opened(file: UInt64, open: clfuse_open = clfuse_open()) -> Bool {
+        answer { unsafe clfuse_reply_open($0.pointer, file, open) }
     }
 
     func attributes(_ attributes: clfuse_attributes, seconds: Double) {

@@ -50,7 +50,8 @@ extension MountCore {
                     throw MountError(EACCES)
                 }
                 let number = KernelReference.retain(StatusText(core.status().json))
-                if !request.opened(file: number, flags: UInt32(CLFUSE_OPEN_DIRECT)) {
+                let direct = clfuse_open(flags: UInt32(CLFUSE_OPEN_DIRECT), backing: 0)
+                if !request.opened(file: number, open: direct) {
                     _ = KernelReference.take(number, StatusText.self)
                 }
             }

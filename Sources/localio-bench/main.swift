@@ -253,9 +253,10 @@ struct Mounts: ParsableCommand {
         abstract: "Compares the FUSE mount with its rivals on one file system.",
         discussion: """
             In turns, in one run: a directory of the file system itself (plain), localio-mount \
-            (localio), the same with locality off (rpc), and libfuse's own example passthrough_ll \
-            with the kernel's writeback cache, built from the source that libfuse3-dev brings; and \
-            fuse-nfs, if it is installed. fio does the I/O. Needs root.
+            (localio), the same with the option passthrough (Linux 6.9), the same with locality \
+            off (rpc), libfuse's own example passthrough_ll with the kernel's writeback cache, \
+            built from the source that libfuse3-dev brings, and fuse-nfs, if it is installed. \
+            fio does the I/O. Needs root.
             """)
 
     @Option(help: "embedded or ganesha. Default: embedded.")
@@ -268,7 +269,11 @@ struct Mounts: ParsableCommand {
     var runtime: String?
     @Option(help: "Rounds in which the roads take turns. Default: 5.")
     var rounds: String?
-    @Option(help: "Of plain, localio, rpc, passthrough_ll, fuse-nfs. Default: all there are.")
+    @Option(
+        help: """
+            Of plain, localio, localio-passthrough, rpc, passthrough_ll and fuse-nfs, with commas \
+            between. Default: all there are.
+            """)
     var road: String?
     @Option(
         help: """

@@ -27,6 +27,9 @@ struct MountCommand: ParsableCommand {
               writeback_cache | nowriteback_cache
                                          the kernel collects writes in its page cache
               direct_io                  no page cache at all
+              passthrough                the kernel reads and writes local files by itself, as fast
+                                         as the file system; they cannot be taken back before they
+                                         are closed (Linux 6.9, root; not with direct_io)
               read_ahead=KIB             the kernel's read-ahead (4096)
               allow_other | noallow_other
                                          let other users in (root: yes; others: no)

@@ -21,6 +21,10 @@ import Testing
                     Place(
                         road: MountedRoad(server: .embedded, isLocal: true),
                         options: ",nowriteback_cache,noac"),
+                    Place(
+                        road: MountedRoad(server: .embedded, isLocal: true),
+                        options: MountRoad.kernelPassesThrough
+                            ? ",passthrough" : ",nowriteback_cache"),
                     Place(road: MountedRoad(server: .embedded, isLocal: false)),
                 ]
         }

@@ -90,6 +90,8 @@ void clinux_set_thread_name(const char *name);
 uint64_t clinux_thread_cpu_nanoseconds(void);
 uint64_t clinux_process_cpu_nanoseconds(void);
 uint64_t clinux_monotonic_nanoseconds(void);
+/// Since 1970, as the times of files are.
+uint64_t clinux_realtime_nanoseconds(void);
 /// Bytes that malloc has handed out and not got back, in all its arenas.
 uint64_t clinux_heap_bytes(void);
 

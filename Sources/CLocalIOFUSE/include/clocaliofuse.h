@@ -122,6 +122,8 @@ typedef struct CLFUSE_SAFE {
     bool debug;
     uint32_t max_background;
     uint32_t buffer_count;
+    /// The kernel is asked to let open files be read and written past this program.
+    bool passthrough;
     /// Comma-separated options of the mount itself (fsname, subtype, allow_other...).
     const char *mount_options;
 } clfuse_configuration;
@@ -142,6 +144,13 @@ void clfuse_session_close(clfuse_session *session);
 void clfuse_session_destroy(clfuse_session *session);
 /// The numbers that the kernel agreed to; 0 before its first request.
 uint32_t clfuse_session_protocol_minor(clfuse_session *session);
+/// Whether the kernel has agreed to passthrough; known once the mount answers.
+bool clfuse_session_passes_through(clfuse_session *session);
+/// Has the kernel know the open local file `fd`; its number there, or a negative errno. Needs
+/// CAP_SYS_ADMIN. (Linux: fs/fuse/backing.c)
+int32_t clfuse_backing_open(clfuse_session *session, int fd);
+/// The number is not for new opens any more; files opened with it keep it.
+void clfuse_backing_close(clfuse_session *session, int32_t backing);
 /// Buffers in use by operations, and how many there are.
 void clfuse_buffer_counts(clfuse_session *session, uint32_t *used, uint32_t *total);
 
@@ -159,10 +168,16 @@ int clfuse_reply_entry(
     clfuse_request *request, uint64_t node, const clfuse_attributes *attributes,
     double entry_seconds, double attribute_seconds);
 enum { CLFUSE_OPEN_DIRECT = 1, CLFUSE_OPEN_KEEP_CACHE = 2 };
+/// How the kernel is to treat an open file: CLFUSE_OPEN_*, and the local file that it reads and
+/// writes by itself (`clfuse_backing_open`) or 0.
+typedef struct {
+    uint32_t flags;
+    int32_t backing;
+} clfuse_open;
 int clfuse_reply_create(
     clfuse_request *request, uint64_t node, const clfuse_attributes *attributes,
-    double entry_seconds, double attribute_seconds, uint64_t file, uint32_t open_flags);
-int clfuse_reply_open(clfuse_request *request, uint64_t file, uint32_t open_flags);
+    double entry_seconds, double attribute_seconds, uint64_t file, clfuse_open open);
+int clfuse_reply_open(clfuse_request *request, uint64_t file, clfuse_open open);
 int clfuse_reply_attributes(
     clfuse_request *request, const clfuse_attributes *attributes, double attribute_seconds);
 int clfuse_reply_link(clfuse_request *request, const char *target);

@@ -55,7 +55,8 @@ package struct CompareCell: Hashable, Sendable {
     package var blockSize: Int
     package var depth: Int
     package var jobs: Int
-    /// The policy for misaligned I/O; of mounts "direct" or "buffered"; nil otherwise.
+    /// The policy for misaligned I/O; of mounts "direct" or "buffered", with "-passthrough" for a
+    /// mount with that option; nil otherwise.
     package var policy: String?
     /// Files that the I/Os go to, and bytes of each; nil where that is not what varies.
     package var files: Int?

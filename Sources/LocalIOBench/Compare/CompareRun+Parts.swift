@@ -110,7 +110,7 @@ extension CompareRun {
             var words = MountArguments()
             words.server = plan.server.name
             words.directory = directory.string
-            // Each of the four roads has a file.
+            // Each road has a file.
             words.size = String(max((plan.fileByteCount / 2) >> 20, 1) << 20)
             words.rounds = String(plan.rounds)
             let slice = max(plan.slice, .milliseconds(500))

@@ -110,6 +110,8 @@ package enum MountRoad: String, CaseIterable, Sendable {
     /// A directory of the file system itself.
     case plain
     case localio
+    /// The same mount with the option `passthrough`.
+    case passedThrough = "localio-passthrough"
     /// The same mount with locality off.
     case rpc
     /// libfuse's example with the kernel's writeback cache.
@@ -119,8 +121,24 @@ package enum MountRoad: String, CaseIterable, Sendable {
 
     /// Those that can be mounted on this machine.
     static var present: [MountRoad] {
-        allCases.filter { $0 != .fuseNFS || ChildProcess.find(MountRoad.fuseNFS.rawValue) != nil }
+        allCases.filter { road in
+            switch road {
+            case .fuseNFS: ChildProcess.find(MountRoad.fuseNFS.rawValue) != nil
+            case .passedThrough: kernelPassesThrough
+            default: true
+            }
+        }
     }
+
+    /// Whether this kernel has FUSE passthrough: Linux 6.9.
+    package static var kernelPassesThrough: Bool {
+        let release = Files.text(at: "/proc/sys/kernel/osrelease") ?? ""
+        let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        return !numbers.lexicographicallyPrecedes([6, 9])
+    }
+
+    /// The product's own mounts with local I/O, whose promises are looked at.
+    static let subjects: [MountRoad] = [.localio, .passedThrough]
 }
 
 /// What the product promises of its mount.

@@ -20,23 +20,37 @@ struct MountReport {
         return above / below
     }
 
-    /// The promises that this run could look at.
-    var bars: [(cell: MountCell, bar: MountBar, ratio: Double)] {
+    /// A promise of the mount, and what one of its two forms came to.
+    struct Promise {
+        let cell: MountCell
+        let bar: MountBar
+        let road: MountRoad
+        let ratio: Double
+
+        var isMet: Bool { ratio >= bar.factor(cell) }
+    }
+
+    /// The promises that this run could look at, of either form of the mount.
+    var promises: [Promise] {
         plan.cells.flatMap { cell in
-            let besidePassthrough = ratio(cell, .localio, to: .passthrough)
-            return MountBar.allCases.filter { bar in
+            MountBar.allCases.filter { bar in
                 // The file system is the measure where passthrough_ll cannot be.
-                bar.holds(cell) && !(bar == .directWrites && besidePassthrough != nil)
-            }.compactMap { bar in
-                ratio(cell, .localio, to: bar.other).map { (cell, bar, $0) }
+                bar.holds(cell)
+                    && !(bar == .directWrites && spread(cell, .passthrough) != nil)
+            }.flatMap { bar in
+                MountRoad.subjects.compactMap { road in
+                    ratio(cell, road, to: bar.other).map {
+                        Promise(cell: cell, bar: bar, road: road, ratio: $0)
+                    }
+                }
             }
         }
     }
 
     /// No promise was seen broken, and there was one to look at.
     var isMet: Bool {
-        let bars = bars
-        return !bars.isEmpty && bars.allSatisfy { $0.ratio >= $0.bar.factor($0.cell) }
+        let promises = promises
+        return !promises.isEmpty && promises.allSatisfy(\.isMet)
     }
 
     // MARK: - Text
@@ -83,11 +97,12 @@ struct MountReport {
                 + "\(host.processors) processors; medians of \(plan.rounds) rounds, ± half the "
                 + "range; files of \(ByteSize.text(plan.fileSize)), caches dropped before each"
         ]
-        for (cell, bar, ratio) in bars {
-            let verdict = ratio >= bar.factor(cell) ? "met" : "MISSED"
-            let aside = bar == .peers ? besidePassthrough(cell) : ""
+        for promise in promises {
+            let verdict = promise.isMet ? "met" : "MISSED"
+            let aside = promise.bar == .peers ? besidePassthrough(promise) : ""
+            let what = "\(promise.road.rawValue) \(promise.bar.text(promise.cell))"
             lines.append(
-                "\(cell.title): \(bar.text(cell)): \(decimal(ratio, places: 2)), \(verdict)"
+                "\(promise.cell.title): \(what): \(decimal(promise.ratio, places: 2)), \(verdict)"
                     + aside)
         }
         for cell in plan.cells {
@@ -100,9 +115,10 @@ struct MountReport {
     }
 
     /// The same question asked of two mounts: the peers' and ours beside passthrough_ll's.
-    private func besidePassthrough(_ cell: MountCell) -> String {
+    private func besidePassthrough(_ promise: Promise) -> String {
+        let cell = promise.cell
         guard let share = cell.peerPassthroughShare,
-            let ours = ratio(cell, .localio, to: .passthrough)
+            let ours = ratio(cell, promise.road, to: .passthrough)
         else { return "" }
         let theirs = decimal(cell.peerShare / share, places: 2)
         return " (of passthrough_ll: \(decimal(ours, places: 2)), theirs \(theirs))"
@@ -138,12 +154,17 @@ struct MountReport {
             (
                 "bars",
                 .array(
-                    bars.map { cell, bar, ratio in
+                    promises.map { promise in
                         .object([
-                            ("cell", .string(cell.rawValue)), ("to", .string(bar.other.rawValue)),
-                            ("ratio", .number(ratio, places: 4)),
-                            ("at_least", .number(bar.factor(cell), places: 2)),
-                            ("met", .bool(ratio >= bar.factor(cell))),
+                            ("cell", .string(promise.cell.rawValue)),
+                            ("road", .string(promise.road.rawValue)),
+                            ("to", .string(promise.bar.other.rawValue)),
+                            ("ratio", .number(promise.ratio, places: 4)),
+                            (
+                                "at_least",
+                                .number(promise.bar.factor(promise.cell), places: 2)
+                            ),
+                            ("met", .bool(promise.isMet)),
                         ])
                     })
             ),
@@ -164,21 +185,36 @@ struct MountReport {
 }
 
 extension MountReport {
-    /// The same as cells of a comparison: "plain" is its raw road.
+    /// The same as cells of a comparison: "plain" is its raw road, and each form of the mount has
+    /// cells in which it is the road that is compared.
     var compareCells: [CompareCell] {
-        plan.cells.map { cell in
-            CompareCell(
-                section: "mount", rw: cell.access.rawValue, blockSize: cell.blockSize,
-                depth: cell.isDeep ? 16 : 1, jobs: 1,
-                policy: cell.isBuffered ? "buffered" : "direct",
-                roads: plan.roads.compactMap { road in
-                    guard let spread = spread(cell, road), let rates = samples[cell]?[road]
-                    else { return nil }
-                    // MiB a second are whole blocks of 1 MiB a second.
-                    return CompareRoad(
-                        name: road == .plain ? "raw" : road.rawValue, rates: rates,
-                        bytesPerSecond: spread.median * Double(cell.blockSize))
-                })
+        plan.cells.flatMap { cell in
+            MountRoad.subjects.filter { spread(cell, $0) != nil }.map { compareCell(cell, of: $0) }
+        }
+    }
+
+    private func compareCell(_ cell: MountCell, of subject: MountRoad) -> CompareCell {
+        let form = subject == .passedThrough ? "-passthrough" : ""
+        return CompareCell(
+            section: "mount", rw: cell.access.rawValue, blockSize: cell.blockSize,
+            depth: cell.isDeep ? 16 : 1, jobs: 1,
+            policy: (cell.isBuffered ? "buffered" : "direct") + form,
+            roads: plan.roads.compactMap { road in
+                if MountRoad.subjects.contains(road), road != subject { return nil }
+                guard let spread = spread(cell, road), let rates = samples[cell]?[road]
+                else { return nil }
+                // MiB a second are whole blocks of 1 MiB a second.
+                return CompareRoad(
+                    name: Self.name(of: road), rates: rates,
+                    bytesPerSecond: spread.median * Double(cell.blockSize))
+            })
+    }
+
+    private static func name(of road: MountRoad) -> String {
+        switch road {
+        case .plain: "raw"
+        case .localio, .passedThrough: CompareCell.subject
+        default: road.rawValue
         }
     }
 }

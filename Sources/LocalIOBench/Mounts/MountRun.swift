@@ -90,6 +90,9 @@ private final class MountStage {
         case .localio:
             mount = try MountProcess(
                 url: server.url, options: Self.joined("local=on", plan.options))
+        case .passedThrough:
+            mount = try MountProcess(
+                url: server.url, options: Self.joined("local=on,passthrough", plan.options))
         case .rpc:
             mount = try MountProcess(
                 url: server.url, options: Self.joined("local=off", plan.options))
