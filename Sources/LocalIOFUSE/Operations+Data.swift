@@ -84,7 +84,7 @@ extension MountCore {
             return false
         }
         if data.isWrite { open.node.noteWrite() }
-        if operation.kills_set_ids, configuration.directIO, keepsSetIDs(open) {
+        if operation.kills_set_ids, bypassesCache(open), keepsSetIDs(open) {
             writeWithoutSetIDs(operation, data, open)
             return true
         }

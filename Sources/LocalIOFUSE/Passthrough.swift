@@ -3,8 +3,8 @@ internal import CLinux
 internal import CLocalIOFUSE
 internal import Glibc
 internal import LocalIO
-internal import NFSTypes
 internal import Logging
+internal import NFSTypes
 internal import Synchronization
 internal import Threads
 
@@ -171,6 +171,12 @@ extension MountCore {
     func noteSettled(_ open: OpenFile, _ look: Sharing.Look?) {
         guard let look else { return }
         open.node.state.withLock { $0.sharing.settle(look) }
+    }
+
+    /// Whether reads and writes of the file are requests, past FUSE's page cache.
+    func bypassesCache(_ open: OpenFile) -> Bool {
+        configuration.directIO
+            || (configuration.passesThrough && open.treatment.withLock { $0 == .direct })
     }
 
     func isPassedThrough(_ open: OpenFile) -> Bool {
