@@ -4,6 +4,7 @@
 #include "clocaliofuse.h"
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct clfuse_buffer {
     clfuse_session *session;
@@ -17,9 +18,10 @@ struct clfuse_session {
     clfuse_handler handler;
     clfuse_killed killed;
     void *context;
-    uint32_t protocol_minor;
+    // Learned by the thread that receives INIT, looked at by all.
+    _Atomic uint32_t protocol_minor;
+    atomic_bool passes_through;
     bool is_mounted;
-    bool passes_through;
     // Guards the free list and the count beneath it.
     pthread_mutex_t lock;
     pthread_cond_t returned;
