@@ -133,6 +133,13 @@ final class CallDirectory {
         return Glibc.close(slots[slot])
     }
 
+    /// Whether the slot holds a directory that has no name any more.
+    func holdsRemovedDirectory(_ slot: Int) -> Bool {
+        var status = Glibc.stat()
+        guard slots[slot] >= 0, fstat(slots[slot], &status) == 0 else { return false }
+        return status.st_mode & S_IFMT == S_IFDIR && status.st_nlink == 0
+    }
+
     /// Makes the call, then looks at its two paths: one line each.
     func perform(_ call: RandomCall) -> [String] {
         let user = call.user
