@@ -44,7 +44,7 @@ extern _Thread_local struct clfuse_current clfuse_current;
 /// Passthrough: a part of the protocol that libfuse 3.14 does not know. Its answers are completed
 /// on their way to the kernel.
 int clfuse_passthrough_attach(clfuse_session *session);
-void clfuse_passthrough_look(clfuse_session *session, const void *request, size_t byte_count);
+void clfuse_passthrough_look(const void *request, size_t byte_count);
 void clfuse_passthrough_begin_open(int32_t backing);
 void clfuse_passthrough_end_open(void);
 

@@ -77,8 +77,7 @@ int clfuse_passthrough_attach(clfuse_session *session) {
     return fuse_session_custom_io(session->fuse, &io, fuse_session_fd(session->fuse));
 }
 
-void clfuse_passthrough_look(clfuse_session *session, const void *request, size_t byte_count) {
-    (void)session;
+void clfuse_passthrough_look(const void *request, size_t byte_count) {
     pending.agrees = false;
     const struct fuse_in_header *head = request;
     const size_t needed = sizeof *head + offsetof(struct fuse_init_in, flags2) + 4;

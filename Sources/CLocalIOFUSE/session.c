@@ -126,7 +126,7 @@ int clfuse_session_serve(clfuse_session *session) {
         if (result <= 0) break;
         clfuse_current = (struct clfuse_current){.session = session, .buffer = buffer};
         if (session->configuration.passthrough && !session->protocol_minor) {
-            clfuse_passthrough_look(session, received.mem, received.size);
+            clfuse_passthrough_look(received.mem, received.size);
         }
         fuse_session_process_buf(session->fuse, &received);
         if (clfuse_current.is_kept) buffer = NULL;

@@ -144,9 +144,12 @@ package final class LocalFile: Sendable {
     /// Whether the file ends at `offset` or before.
     func isEnd(_ offset: UInt64) -> Bool { size().map { $0 <= offset } ?? false }
 
-    func status() -> clinux_stat? {
+    func status() -> clinux_stat? { Self.status(direct.raw) }
+
+    /// The same of a descriptor of its own.
+    static func status(_ descriptor: Int32) -> clinux_stat? {
         var status = clinux_stat()
-        return unsafe clinux_statx(direct.raw, nil, true, &status) == 0 ? status : nil
+        return unsafe clinux_statx(descriptor, nil, true, &status) == 0 ? status : nil
     }
 }
 

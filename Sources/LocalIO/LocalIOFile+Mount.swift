@@ -156,9 +156,7 @@ package final class LocalWitness: Sendable {
     package var raw: Int32 { descriptor.raw }
 
     package var attributes: FileAttributes? {
-        var status = clinux_stat()
-        guard unsafe clinux_statx(descriptor.raw, nil, true, &status) == 0 else { return nil }
-        return FileAttributes(status)
+        LocalFile.status(descriptor.raw).map { FileAttributes($0) }
     }
 }
 

@@ -22,7 +22,7 @@ extension NFSSession {
         _ attributes: SetAttributes = SetAttributes(), credentials: Credentials? = nil
     ) async throws(RPCError) {
         let procedure = "SYMLINK"
-        if let status = refusal(name: name) ?? (target.hasZero ? .invalid : nil) {
+        if let status = refusal(name: name, target: target) {
             throw RPCError(.status(status), server: server, procedure: procedure)
         }
         var arguments = EncodedArguments()

@@ -90,9 +90,9 @@ extension NFSCall where Reply == CreateReply {
         _ directory: FileHandle, _ name: NFSName, target: NFSName,
         _ attributes: SetAttributes = SetAttributes()
     ) -> NFSCall<CreateReply> {
-        let refused = NFSClient.refusal(name: name) ?? (target.hasZero ? .invalid : nil)
-        return unsafe NFSCall(
-            "SYMLINK", isIdempotent: false, refusal: refused,
+        unsafe NFSCall(
+            "SYMLINK", isIdempotent: false,
+            refusal: NFSClient.refusal(name: name, target: target),
             send: { context, token in
                 unsafe withName(directory, name) { location in
                     unsafe target.withCString { text in

@@ -46,6 +46,11 @@ func refusal(name: NFSName) -> NFSStatus? {
     return nil
 }
 
+/// The same for a symbolic link's name and target.
+func refusal(name: NFSName, target: NFSName) -> NFSStatus? {
+    refusal(name: name) ?? (target.hasZero ? .invalid : nil)
+}
+
 /// Runs `body` with libnfs's form of a handle, valid within.
 func withHandle<Result>(_ handle: FileHandle, _ body: (nfs_fh3) -> Result) -> Result {
     unsafe withUnsafeTemporaryAllocation(

@@ -11,21 +11,11 @@ import Threads
 @Suite(.serialized, .enabled(if: canMount)) struct IntegrityTests {
     private static let fileByteCount = 3 * 1024 * 1024 + 1234
 
-    private struct Random: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state ^= state << 13
-            state ^= state >> 7
-            state ^= state << 17
-            return state
-        }
-    }
-
     @Test(arguments: MountedRoad.all) func randomWritesArriveAsWritten(_ road: MountedRoad) throws {
         let site = try MountSite(road.server)
         let mount = try site.mount(road.options)
         let seed = testSeed()
-        var random = Random(state: seed | 1)
+        var random = SeededGenerator(seed: seed)
         let path = mount.point + "/file"
         var reference = [UInt8](repeating: 0, count: Self.fileByteCount)
         let buffered = open(path, O_RDWR | O_CREAT, 0o644)

@@ -92,6 +92,20 @@ final class MountSite {
     }
 }
 
+/// Random numbers that a seed gives again (xorshift).
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed | 1 }
+
+    mutating func next() -> UInt64 {
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        return state
+    }
+}
+
 /// Runs a shell command that must succeed; its output.
 @discardableResult
 func shell(_ command: String, timeout: Duration = .seconds(60)) throws -> String {

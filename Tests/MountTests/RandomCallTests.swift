@@ -45,7 +45,7 @@ import Testing
             seen.startAnew()
         }
         let seed = testSeed()
-        var random = Generator(state: seed | 1)
+        var random = SeededGenerator(seed: seed)
         for step in 0..<testOperations(1500) {
             let call = RandomCall(using: &random)
             if !place.road.isLocal, needsLocalFile(call) { continue }
@@ -91,15 +91,5 @@ import Testing
             return true
         }
         return false
-    }
-
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state ^= state << 13
-            state ^= state >> 7
-            state ^= state << 17
-            return state
-        }
     }
 }
